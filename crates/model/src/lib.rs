@@ -1,0 +1,13 @@
+//! The object model: what a Kubernetes object, its name, its metadata and its errors are.
+//!
+//! Everything here is a pure function or a value. This crate must never do I/O, be async, read a clock
+//! or draw a random number; those come in as parameters ([`clock::Clock`]).
+//!
+//! Read next: [`encoded`] (one version of one object), [`status`] (every error a client sees),
+//! [`field`] (what a validation error is made of), [`resource`] (how a kind is named).
+
+pub mod clock;
+pub mod encoded;
+pub mod field;
+pub mod resource;
+pub mod status;

@@ -1,0 +1,8 @@
+//! Containers: the CRI-shaped trait and what stands behind it.
+//!
+//! The node agent says which sandboxes and containers it wants, by value; an implementation makes them.
+//! This crate must never know an API server, a pod's spec or a restart policy.
+//!
+//! Read next: [`api`] (the traits and their values).
+
+pub mod api;

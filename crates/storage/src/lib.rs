@@ -1,0 +1,8 @@
+//! Volumes: the CSI-shaped driver trait and the built-in local driver.
+//!
+//! This crate must never know a claim, a pod or an API server: it is asked for volumes by name and for
+//! mounts by path.
+//!
+//! Read next: [`driver`].
+
+pub mod driver;
