@@ -3,6 +3,10 @@
 //! This crate must never know a claim, a pod or an API server: it is asked for volumes by name and for
 //! mounts by path.
 //!
-//! Read next: [`driver`].
+//! Read next: [`driver`] (the trait), [`local`] (the driver `local.ordinal.dev`), [`mounts`] (the kernel).
 
 pub mod driver;
+pub mod local;
+pub mod mounts;
+
+pub use local::LocalDriver;
