@@ -1,1 +1,35 @@
-//! placeholder
+//! The controllers: each makes the cluster what one kind of object says it should be.
+//!
+//! A controller touches nothing but the API, and keeps nothing that it could not learn again from it. Each
+//! is a folder of the same shape:
+//!
+//! - `mod.rs`: what it is, and its wiring: what it watches, which keys an event touches;
+//! - `view.rs`: the picture in memory, fed by events;
+//! - `plan.rs`: pure decisions, `fn plan(&View, now) -> Plan`; a plan is a value that can be printed;
+//! - `execute.rs`: carries a plan out, makes no choices, may be cut off between any two writes;
+//! - `tests/`: scripts with golden output, properties.
+//!
+//! What they share:
+//!
+//! - [`runner`]: the loop that owns a controller, one task each, and runs executions beside it;
+//! - [`queue`]: which keys are to be decided about, with back-off and delays;
+//! - [`barrier`]: no second decision before the view has seen the writes of the first;
+//! - [`recorder`]: events that people see in `kubectl describe`.
+//!
+//! ```text
+//!   client::reflect ──Event──▶ runner ──apply──▶ view
+//!                                │  ▲              │ decide (pure)
+//!                     executions │  │ Outcome      ▼
+//!                                ▼  │            Plan
+//!                             execute ──writes──▶ API        recorder ──events──▶ API
+//! ```
+//!
+//! To add one: write the folder, implement [`runner::Controller`], and offer a
+//! `run(client, clock, stop)` that hands its [`runner::watch`] streams to [`runner::run`] beside its
+//! recorder's task.
+
+pub mod barrier;
+pub mod queue;
+pub mod recorder;
+pub mod runner;
+pub mod statefulset;
