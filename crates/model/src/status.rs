@@ -125,6 +125,8 @@ pub struct Status {
     pub details: Details,
     /// The HTTP code where it differs from the reason's own.
     pub code_override: Option<u16>,
+    /// With an expired list: the token that goes on inconsistently. Mostly empty.
+    pub continue_token: String,
 }
 
 impl Status {
@@ -135,6 +137,7 @@ impl Status {
             message: message.into(),
             details: Details::default(),
             code_override: None,
+            continue_token: String::new(),
         }
     }
 
@@ -274,6 +277,9 @@ impl Status {
             "message": self.message,
             "code": self.code(),
         });
+        if !self.continue_token.is_empty() {
+            value["metadata"]["continue"] = self.continue_token.as_str().into();
+        }
         if !self.reason.text().is_empty() {
             value["reason"] = self.reason.text().into();
         }
