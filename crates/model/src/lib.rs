@@ -6,8 +6,20 @@
 //! Read next: [`encoded`] (one version of one object), [`status`] (every error a client sees),
 //! [`field`] (what a validation error is made of), [`resource`] (how a kind is named).
 
+pub mod body;
 pub mod clock;
+pub mod duration;
 pub mod encoded;
 pub mod field;
+pub mod meta;
+pub mod names;
+pub mod ordinal;
+pub mod patch;
+pub mod pod;
+pub mod protobuf;
+pub mod quantity;
 pub mod resource;
+pub mod revision;
+pub mod schema;
+pub mod selector;
 pub mod status;

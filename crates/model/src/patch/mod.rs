@@ -1,0 +1,29 @@
+//! Patches: JSON patch (RFC 6902), merge patch (RFC 7396) and Kubernetes' strategic merge patch.
+//!
+//! All are functions from values to values. They must never check what comes out: whoever applies a patch
+//! passes the result through the schema, the defaults and validation, as if it had been sent whole.
+//!
+//! Read next: [`strategic`] (the one that is ours alone), [`error`].
+
+pub mod error;
+mod json;
+pub mod strategic;
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+pub use error::PatchError;
+pub use json::{COPIED_BYTES_MAX, OPERATIONS_MAX, json};
+
+/// Applies a merge patch: objects merge field by field, `null` removes a field, all else replaces.
+pub fn merge(value: &mut Value, patch: &Value) {
+    json_patch::merge(value, patch);
+}
+
+/// Applies a strategic merge patch to an object of a definition. Patches of kinds that have no definition
+/// (custom resources) are refused, as upstream refuses them.
+pub fn strategic(original: &Value, patch: &Value, definition: &str) -> Result<Value, PatchError> {
+    strategic::apply(crate::schema::definitions(), original, patch, definition)
+}

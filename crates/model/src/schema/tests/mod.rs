@@ -1,0 +1,1 @@
+//! Tests of the schemas as a whole.
