@@ -163,12 +163,6 @@ pub trait Strategy: Send + Sync {
     fn grace_period_seconds(&self, _object: &Value) -> i64 {
         0
     }
-
-    /// True where nobody has to confirm a graceful deletion (a pod without a node, or one that has ended):
-    /// the object goes at once, whatever grace period the request names.
-    fn removed_at_once(&self, _object: &Value) -> bool {
-        false
-    }
 }
 
 fn clear_status(object: &mut Value) {

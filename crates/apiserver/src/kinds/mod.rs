@@ -1,11 +1,58 @@
 //! The built-in kinds, one file each.
 //!
 //! A file says what is peculiar to its kind: names, defaults, validation, update rules, table columns,
-//! selectable fields. It must never hold a request handler.
+//! selectable fields. It must never hold a request handler. What several kinds share: [`read`] (fields of
+//! JSON trees), [`check`] (validation), [`cells`] (tables), [`describe`] (descriptors), [`pod_spec`].
+
+mod cells;
+mod check;
+mod config_map;
+mod controller_revision;
+mod describe;
+mod endpoint_slice;
+mod endpoints;
+mod event;
+mod events_event;
+mod lease;
+mod namespace;
+mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
+mod pod;
+mod pod_row;
+mod pod_spec;
+mod pod_update;
+mod read;
+mod secret;
+mod service;
+mod service_account;
+mod service_check;
+mod stateful_set;
+mod stateful_set_check;
+mod storage_class;
+mod volume_check;
 
 use crate::kind::Kind;
 
 /// Every built-in kind, in the order in which discovery lists them.
 pub fn all() -> Vec<&'static Kind> {
-    Vec::new()
+    vec![
+        &config_map::CONFIG_MAP,
+        &endpoints::ENDPOINTS,
+        &event::EVENT,
+        &namespace::NAMESPACE,
+        &node::NODE,
+        &persistent_volume_claim::PERSISTENT_VOLUME_CLAIM,
+        &persistent_volume::PERSISTENT_VOLUME,
+        &pod::POD,
+        &secret::SECRET,
+        &service_account::SERVICE_ACCOUNT,
+        &service::SERVICE,
+        &controller_revision::CONTROLLER_REVISION,
+        &stateful_set::STATEFUL_SET,
+        &lease::LEASE,
+        &endpoint_slice::ENDPOINT_SLICE,
+        &events_event::EVENTS_EVENT,
+        &storage_class::STORAGE_CLASS,
+    ]
 }
