@@ -18,6 +18,7 @@ mod memory;
 mod recovery;
 mod render;
 mod shared;
+mod sqlite;
 mod transaction;
 mod writer;
 
@@ -30,4 +31,5 @@ pub use memory::{Fault, MemoryDisk, MemoryStore};
 pub use model::encoded::{Encoded, Revision};
 pub use recovery::Damage;
 pub use shared::StoreStats;
+pub use sqlite::{OpenError, Options, SqliteStore};
 pub use transaction::{KEY_BYTES_MAX, VALUE_BYTES_MAX};

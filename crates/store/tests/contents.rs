@@ -134,7 +134,7 @@ async fn the_history_is_bounded_by_count_and_age_and_says_what_is_compacted() {
     assert_eq!(store.revision(), Revision(6), "an empty log still knows its revision");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_key_with_a_limited_time_goes_by_itself_unless_it_is_written_again() {
     let clock = Arc::new(TestClock::default());
     let store = MemoryStore::new(clock.clone());
