@@ -77,7 +77,7 @@ pub fn decode(content_type: Option<&str>, bytes: &[u8], strict: bool) -> Result<
         Encoding::Json => tree::from_json(bytes).map_err(|error| unreadable("json", &error))?,
         Encoding::Yaml => yaml::decode(bytes).map_err(|error| unreadable("yaml", &error))?,
         Encoding::Protobuf => {
-            let value = protobuf::decode(bytes).map_err(|error| unreadable("protobuf", &error))?;
+            let value = protobuf::decode(bytes).map_err(|error| Status::bad_request(error.to_string()))?;
             Decoded { value, duplicate_fields: Vec::new() }
         }
     };
