@@ -3,7 +3,9 @@
 //! The node agent says which sandboxes and containers it wants, by value; an implementation makes them.
 //! This crate must never know an API server, a pod's spec or a restart policy.
 //!
-//! Read next: [`api`] (the traits and their values), [`rootfs`] (what a runtime needs of an image).
+//! Read next: [`api`] (the traits and their values), [`rootfs`] (what a runtime needs of an image),
+//! [`native`] (containers by libcontainer).
 
 pub mod api;
+pub mod native;
 pub mod rootfs;

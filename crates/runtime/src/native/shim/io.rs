@@ -1,0 +1,83 @@
+//! Small things around descriptors that the jobs share.
+//!
+//! Read next: `supervise.rs`, `exec.rs`.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+/// Makes reads and writes return at once.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = fcntl_getfl(fd)?;
+    Ok(fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
+}
+
+/// Lets a descriptor through the next exec; returns its number there.
+pub(crate) fn let_through_exec(fd: BorrowedFd<'_>) -> io::Result<i32> {
+    let flags = fcntl_getfd(fd)?;
+    fcntl_setfd(fd, flags - FdFlags::CLOEXEC)?;
+    Ok(fd.as_raw_fd())
+}
+
+/// What one read gave.
+pub(crate) enum Read {
+    /// So many bytes.
+    Some(usize),
+    /// Nothing now.
+    Later,
+    /// Nothing any more.
+    End,
+}
+
+/// Reads without waiting. A terminal whose other side is gone says EIO: that is its end.
+pub(crate) fn read_now<Fd: AsFd>(fd: Fd, buffer: &mut [u8]) -> Read {
+    match rustix::io::read(fd, buffer) {
+        Ok(0) => Read::End,
+        Ok(count) => Read::Some(count),
+        Err(Errno::AGAIN | Errno::INTR) => Read::Later,
+        Err(_) => Read::End,
+    }
+}
+
+/// Writes all of it, waiting as long as it takes.
+pub(crate) fn write_all<Fd: AsFd>(fd: Fd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(&fd, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the terminal that libcontainer sends over a console socket.
+pub(crate) fn receive_terminal<Fd: AsFd>(connection: Fd) -> io::Result<OwnedFd> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut name = [0u8; 256];
+    let mut buffers = [io::IoSliceMut::new(&mut name)];
+    recvmsg(connection, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message
+            && let Some(terminal) = descriptors.next()
+        {
+            return Ok(terminal);
+        }
+    }
+    Err(io::Error::other("no terminal came over the console socket"))
+}
+
+/// Binds a socket whose path may be long: by its name in the directory, which becomes the current one.
+pub(crate) fn listen_in(
+    directory: &Path,
+    name: &str,
+) -> io::Result<std::os::unix::net::UnixListener> {
+    std::env::set_current_dir(directory)?;
+    let _ = std::fs::remove_file(name);
+    std::os::unix::net::UnixListener::bind(name)
+}
