@@ -1,1 +1,118 @@
-//! The StatefulSet controller.
+//! The StatefulSet controller: pods with names, order and storage of their own.
+//!
+//! It watches sets, pods, claims and revisions, and makes a set's pods and claims what the set says. Claims
+//! it makes and gives owners; it never deletes one. It must never have two pods of one ordinal: a name is
+//! taken until the API says that it is free.
+//!
+//! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes),
+//! [`decision`] and [`waiting`] (plans as values), [`revisions`], [`repair`], [`retention`], [`status`].
+
+use std::sync::Arc;
+
+use client::Client;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use k8s_openapi::Resource;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use model::clock::Clock;
+use model::resource::GroupVersionKind;
+use tokio_util::sync::CancellationToken;
+
+use self::execute::{Executor, Task};
+use self::view::{Event, View};
+use crate::barrier::Barrier;
+use crate::queue::WorkQueue;
+use crate::recorder::Recorder;
+use crate::runner::{self, Controller, Decision, ObjectKey, Outcome};
+
+pub mod decision;
+pub mod execute;
+pub mod plan;
+pub mod repair;
+pub mod retention;
+pub mod revisions;
+pub mod status;
+pub mod view;
+pub mod waiting;
+
+#[cfg(test)]
+mod tests;
+
+/// Who this controller is to the API, and in events.
+pub const NAME: &str = "statefulset-controller";
+
+/// The label that repeats a pod's name, so that a Service can select one ordinal.
+pub const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
+/// The label that repeats a pod's ordinal.
+pub const POD_INDEX_LABEL: &str = "apps.kubernetes.io/pod-index";
+/// The label with the hash in a revision's name.
+pub const REVISION_HASH_LABEL: &str = "controller.kubernetes.io/hash";
+
+fn set_kind() -> GroupVersionKind {
+    GroupVersionKind::constant(StatefulSet::GROUP, StatefulSet::VERSION, StatefulSet::KIND)
+}
+
+/// Runs the controller until `stop` is cancelled.
+pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let client = client.named(NAME);
+    let (recorder, writer) = Recorder::new(client.clone(), NAME, Arc::clone(&clock));
+    let events = vec![
+        runner::watch(&client, Event::Sets),
+        runner::watch(&client, Event::Pods),
+        runner::watch(&client, Event::Claims),
+        runner::watch(&client, Event::Revisions),
+    ];
+    let executor = Executor { client, recorder };
+    let controller = StatefulSets { view: View::default(), executor };
+    tokio::join!(runner::run(controller, events, clock, stop), writer.run());
+}
+
+/// The controller as the runner drives it.
+struct StatefulSets {
+    view: View,
+    executor: Executor,
+}
+
+impl Controller for StatefulSets {
+    const NAME: &'static str = NAME;
+    type Key = ObjectKey;
+    type Event = Event;
+    type Plan = Task;
+
+    fn apply(&mut self, event: Event, queue: &mut WorkQueue<ObjectKey>) {
+        for key in self.view.apply(event) {
+            queue.add(key);
+        }
+    }
+
+    fn is_synced(&self) -> bool {
+        self.view.is_synced()
+    }
+
+    fn lift(&self, barrier: &mut Barrier) -> bool {
+        self.view.lift(barrier)
+    }
+
+    fn decide(&mut self, key: &ObjectKey, now: Timestamp) -> Decision<Task> {
+        let Some(view) = self.view.set(key) else { return Decision::nothing() };
+        let mut plan = plan::plan(&view, now);
+        plan::hold_back_status(&mut plan, &view.entry.set, view.entry.status_sent, now);
+        let requeue_after = plan.requeue_after;
+        for waiting in &plan.waiting_on {
+            tracing::debug!(set = %key, "waiting for {waiting}");
+        }
+        if plan.is_quiet() {
+            return Decision { plan: None, requeue_after };
+        }
+        let set = Arc::clone(&view.entry.set);
+        if plan.status.is_some() {
+            self.view.status_sent(key, now);
+        }
+        Decision { plan: Some(Task { plan, set }), requeue_after }
+    }
+
+    fn execute(&self, _key: &ObjectKey, task: Task) -> BoxFuture<'static, Outcome> {
+        execute::execute(self.executor.clone(), task).boxed()
+    }
+}

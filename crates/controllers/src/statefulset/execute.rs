@@ -1,0 +1,357 @@
+//! Carries a plan out, exactly as it says.
+//!
+//! Every write is guarded by the uid or the version that was decided about, so that a late or repeated plan
+//! fails instead of doing harm, and the execution may be cut off between any two writes. What was written is
+//! noted in a barrier; the controller does not decide again before its view has seen it. No choices here.
+
+use std::sync::Arc;
+
+use client::{
+    Body, Client, DeleteOptions, PatchKind, Precondition, Reply, Target, Typed, Verb,
+};
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use model::meta;
+use model::status::Status;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::decision::{ClaimWrite, DeleteReason, Pacing, Plan, PodWrite, Preparation, Step};
+use super::set_kind;
+use crate::barrier::{Barrier, Removed};
+use crate::recorder::{EventKind, Recorder, reference_to};
+use crate::runner::Outcome;
+
+/// Steps of one plan under way at once. A create takes a few milliseconds, most of it waiting for a group
+/// commit; 64 of them in flight fill commits at well over 500 creates a second.
+const IN_FLIGHT_MAX: usize = 64;
+/// Largest batch of a slow start, as upstream has it.
+const BATCH_MAX: usize = 500;
+
+/// A plan and the set it was made for.
+pub struct Task {
+    /// What to do.
+    pub plan: Plan,
+    /// The set as it was decided about.
+    pub set: Arc<StatefulSet>,
+}
+
+/// A write that was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct WriteError {
+    /// The write.
+    what: String,
+    /// The refusal.
+    #[source]
+    source: Status,
+}
+
+/// What an execution works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Executor {
+    /// The way to the API.
+    pub client: Client,
+    /// The way to people.
+    pub recorder: Recorder,
+}
+
+/// Carries a plan out.
+pub async fn execute(executor: Executor, task: Task) -> Outcome {
+    let Task { plan, set } = task;
+    let writer = Writer { executor, set };
+    let mut barrier = Barrier::default();
+    let mut done = writer.prepare(&plan.prepare, &mut barrier).await;
+    if done.is_ok() {
+        done = match plan.pacing {
+            Pacing::InOrder => writer.in_order(plan.steps, &mut barrier).await,
+            Pacing::SlowStart => writer.slow_start(plan.steps, &mut barrier).await,
+        };
+    }
+    for notice in plan.notices {
+        writer.tell(notice.kind, &notice.reason, notice.message);
+    }
+    if let Some(status) = plan.status {
+        done = done.and(writer.write_status(status, &mut barrier).await);
+    }
+    done = done.and(writer.prepare(&plan.forget, &mut barrier).await);
+    Outcome { barrier, error: done.err().map(Into::into) }
+}
+
+#[derive(Clone)]
+struct Writer {
+    executor: Executor,
+    set: Arc<StatefulSet>,
+}
+
+impl Writer {
+    fn client(&self) -> &Client {
+        &self.executor.client
+    }
+
+    fn namespace(&self) -> &str {
+        self.set.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn set_name(&self) -> &str {
+        self.set.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    fn tell(&self, kind: EventKind, reason: &str, message: String) {
+        self.executor.recorder.record(reference_to(&*self.set), kind, reason, message);
+    }
+
+    async fn prepare(&self, all: &[Preparation], barrier: &mut Barrier) -> Result<(), WriteError> {
+        for preparation in all {
+            let done = self.preparation(preparation, barrier).await;
+            done.map_err(|source| WriteError { what: preparation.to_string(), source })?;
+        }
+        Ok(())
+    }
+
+    async fn preparation(
+        &self,
+        preparation: &Preparation,
+        barrier: &mut Barrier,
+    ) -> Result<(), Status> {
+        match preparation {
+            Preparation::ConfirmAlive => self.confirm_alive().await,
+            Preparation::AdoptRevision { name, uid } => {
+                self.adopt::<ControllerRevision>(name, uid, barrier).await
+            }
+            Preparation::AdoptPod { name, uid } => self.adopt::<Pod>(name, uid, barrier).await,
+            Preparation::ReleasePod { name, uid } => self.release(name, uid, barrier).await,
+            Preparation::CreateRevision { revision } => {
+                barrier.wrote(&*self.client().create(&**revision).await?);
+                Ok(())
+            }
+            Preparation::RaiseRevision { name, resource_version, number } => {
+                let patch = json!({
+                    "metadata": { "resourceVersion": resource_version },
+                    "revision": number,
+                });
+                let (namespace, kind) = (self.namespace(), PatchKind::Merge);
+                let raised = self.client().patch::<ControllerRevision>(namespace, name, "", kind, patch);
+                barrier.wrote(&*raised.await?);
+                Ok(())
+            }
+            Preparation::DeleteRevision { name, uid } => {
+                let deleted = self.delete::<ControllerRevision>(name, uid, barrier).await;
+                deleted.or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status) })
+            }
+        }
+    }
+
+    /// Reads the set past every view: adoption must not happen in the name of a set that is gone.
+    async fn confirm_alive(&self) -> Result<(), Status> {
+        let live = self.client().get::<StatefulSet>(self.namespace(), self.set_name()).await?;
+        let resource = StatefulSet::resource();
+        if live.metadata.uid != self.set.metadata.uid {
+            let detail = "it is not the set that was decided about any more";
+            return Err(Status::conflict(&resource, self.set_name(), detail));
+        }
+        if meta::is_terminating(&live.metadata) {
+            let detail = "it is being deleted";
+            return Err(Status::conflict(&resource, self.set_name(), detail));
+        }
+        Ok(())
+    }
+
+    async fn adopt<K: Typed>(&self, name: &str, uid: &str, barrier: &mut Barrier) -> Result<(), Status> {
+        let owner = meta::owner_reference(&self.set.metadata, &set_kind());
+        let patch = json!({ "metadata": { "uid": uid, "ownerReferences": [owner] } });
+        let (namespace, kind) = (self.namespace(), PatchKind::StrategicMerge);
+        barrier.wrote(&*self.client().patch::<K>(namespace, name, "", kind, patch).await?);
+        Ok(())
+    }
+
+    async fn release(&self, name: &str, uid: &str, barrier: &mut Barrier) -> Result<(), Status> {
+        let owner = json!({ "$patch": "delete", "uid": self.set.metadata.uid });
+        let patch = json!({ "metadata": { "uid": uid, "ownerReferences": [owner] } });
+        let (namespace, kind) = (self.namespace(), PatchKind::StrategicMerge);
+        match self.client().patch::<Pod>(namespace, name, "", kind, patch).await {
+            Ok(released) => barrier.wrote(&*released),
+            // It is gone, or it is another pod, or it has no owners any more: released either way.
+            Err(status) if status.is_not_found() || status.code() == 422 => {}
+            Err(status) => return Err(status),
+        }
+        Ok(())
+    }
+
+    async fn in_order(&self, steps: Vec<Step>, barrier: &mut Barrier) -> Result<(), WriteError> {
+        for step in steps {
+            self.step(step, barrier).await?;
+        }
+        Ok(())
+    }
+
+    /// One step, then two, then four ...: a quota or a broken webhook is met by a few calls, not by all.
+    async fn slow_start(&self, steps: Vec<Step>, barrier: &mut Barrier) -> Result<(), WriteError> {
+        let mut steps = steps.into_iter().peekable();
+        let mut batch = 1;
+        while steps.peek().is_some() {
+            let mut running = JoinSet::new();
+            let mut first_error = Ok(());
+            let mut rest = steps.by_ref().take(batch);
+            loop {
+                while running.len() < IN_FLIGHT_MAX
+                    && let Some(step) = rest.next()
+                {
+                    let writer = self.clone();
+                    running.spawn(async move {
+                        let mut written = Barrier::default();
+                        let done = writer.step(step, &mut written).await;
+                        (written, done)
+                    });
+                }
+                let Some(finished) = running.join_next().await else { break };
+                let (written, done) = finished.unwrap_or_else(|error| {
+                    let source = Status::internal(error);
+                    let what = "carry out a step".to_owned();
+                    (Barrier::default(), Err(WriteError { what, source }))
+                });
+                barrier.merge(written);
+                first_error = first_error.and(done);
+            }
+            first_error?;
+            batch = (batch * 2).min(BATCH_MAX);
+        }
+        Ok(())
+    }
+
+    async fn step(&self, step: Step, barrier: &mut Barrier) -> Result<(), WriteError> {
+        for claim in step.claims {
+            self.claim(&step.pod, claim, barrier).await?;
+        }
+        let pod = step.pod;
+        match step.write {
+            PodWrite::None => Ok(()),
+            PodWrite::Create(object) => {
+                let created = self.client().create(&*object).await;
+                let done = created.map(|created| barrier.wrote(&*created));
+                // Somebody has the name: no event, as upstream; the view will tell who.
+                if !matches!(&done, Err(status) if status.is_already_exists()) {
+                    self.tell_of_pod("create", &pod, &done);
+                }
+                done.map_err(|source| WriteError { what: format!("create pod {pod}"), source })
+            }
+            PodWrite::Update(object) => {
+                let updated = self.client().update(&*object).await;
+                let done = updated.map(|updated| barrier.wrote(&*updated));
+                self.tell_of_pod("update", &pod, &done);
+                done.map_err(|source| WriteError { what: format!("update pod {pod}"), source })
+            }
+            PodWrite::Delete { uid, why } => {
+                let done = self.delete::<Pod>(&pod, &uid, barrier).await;
+                self.tell_of_pod("delete", &pod, &done);
+                match done {
+                    Err(status) if status.is_not_found() && why == DeleteReason::Outdated => Ok(()),
+                    done => {
+                        done.map_err(|source| WriteError { what: format!("delete pod {pod}"), source })
+                    }
+                }
+            }
+        }
+    }
+
+    async fn claim(&self, pod: &str, write: ClaimWrite, barrier: &mut Barrier) -> Result<(), WriteError> {
+        let set = self.set_name();
+        match write {
+            ClaimWrite::Create(claim) => {
+                let name = claim.metadata.name.clone().unwrap_or_default();
+                match self.client().create::<PersistentVolumeClaim>(&claim).await {
+                    Ok(created) => {
+                        barrier.wrote(&*created);
+                        let message = format!("create Claim {name} Pod {pod} in StatefulSet {set} success");
+                        self.tell(EventKind::Normal, "SuccessfulCreate", message);
+                        Ok(())
+                    }
+                    // Whoever made it: a claim of that name is the pod's.
+                    Err(status) if status.is_already_exists() => Ok(()),
+                    Err(source) => {
+                        let message = format!(
+                            "create Claim {name} for Pod {pod} in StatefulSet {set} failed error: {source}"
+                        );
+                        self.tell(EventKind::Warning, "FailedCreate", message);
+                        Err(WriteError { what: format!("create claim {name}"), source })
+                    }
+                }
+            }
+            ClaimWrite::SetOwners(claim) => {
+                let name = claim.metadata.name.clone().unwrap_or_default();
+                let updated = self.client().update::<PersistentVolumeClaim>(&claim).await;
+                let what = || format!("set the owners of claim {name}");
+                barrier.wrote(&*updated.map_err(|source| WriteError { what: what(), source })?);
+                Ok(())
+            }
+        }
+    }
+
+    fn tell_of_pod(&self, verb: &str, pod: &str, done: &Result<(), Status>) {
+        let set = self.set_name();
+        let (reason, _) = verb.split_at(1);
+        let titled = format!("{}{}", reason.to_uppercase(), &verb[1..]);
+        match done {
+            Ok(()) => {
+                let message = format!("{verb} Pod {pod} in StatefulSet {set} successful");
+                self.tell(EventKind::Normal, &format!("Successful{titled}"), message);
+            }
+            Err(status) => {
+                let message = format!("{verb} Pod {pod} in StatefulSet {set} failed error: {status}");
+                self.tell(EventKind::Warning, &format!("Failed{titled}"), message);
+            }
+        }
+    }
+
+    /// Deletes an object with its default grace, if it is still the one that was decided about.
+    async fn delete<K: Typed>(&self, name: &str, uid: &str, barrier: &mut Barrier) -> Result<(), Status> {
+        let target = Target {
+            resource: K::resource(),
+            namespace: self.namespace().to_owned(),
+            name: name.to_owned(),
+            subresource: "",
+        };
+        let precondition = Precondition { uid: Some(uid.to_owned()), resource_version: None };
+        let options = DeleteOptions { precondition, ..DeleteOptions::default() };
+        let removed = Removed {
+            resource: K::URL_PATH_SEGMENT,
+            namespace: self.namespace().to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+        };
+        match self.client().call(Verb::Delete, target, Body::Delete(options)).await {
+            // The last state of an object that is gone looks the same as one that is on its way.
+            Ok(Reply::Object(object)) => {
+                let is_going = object.metadata().is_ok_and(|metadata| meta::is_terminating(metadata));
+                if is_going {
+                    barrier.wrote_at(K::URL_PATH_SEGMENT, object.revision());
+                } else {
+                    barrier.removed(removed);
+                }
+                Ok(())
+            }
+            Ok(Reply::Done | Reply::List(..)) => {
+                barrier.removed(removed);
+                Ok(())
+            }
+            Err(status) => {
+                if status.is_not_found() {
+                    barrier.removed(removed);
+                }
+                Err(status)
+            }
+        }
+    }
+
+    async fn write_status(
+        &self,
+        status: StatefulSetStatus,
+        barrier: &mut Barrier,
+    ) -> Result<(), WriteError> {
+        let set = StatefulSet { status: Some(status), ..(*self.set).clone() };
+        let written = self.client().update_status(&set).await;
+        let what = || "write the status".to_owned();
+        barrier.wrote(&*written.map_err(|source| WriteError { what: what(), source })?);
+        Ok(())
+    }
+}

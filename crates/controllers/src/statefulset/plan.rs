@@ -1,0 +1,449 @@
+//! What to do for a set: the whole StatefulSet behaviour, as one pure function.
+//!
+//! The order of things is fixed: adopt and release, choose revisions, make and repair the wanted ordinals
+//! from the lowest, remove the others from the highest, update from the highest, count. With `OrderedReady`
+//! the first ordinal that is not done ends the plan; that is the whole of the ordering guarantee. What is
+//! decided here must depend on the view and the time alone. Read next: [`super::execute`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use model::selector::Selector;
+use model::{meta, ordinal};
+
+pub use super::decision::{
+    ClaimWrite, DeleteReason, Notice, Pacing, Plan, PodWrite, Preparation, Step,
+};
+use super::repair::{self, Checked};
+use super::revisions::{self, Revisions, name_of};
+use super::status;
+use super::view::{Phase, PodEntry, SetView};
+pub use super::waiting::{NotReady, WaitingOn};
+use crate::recorder::EventKind;
+
+/// Steps of one plan. A larger set takes several plans; the first thousand creates take two seconds at the
+/// rate we aim for, and meanwhile nothing else is decided about the set.
+const STEPS_MAX: usize = 1_000;
+/// Reasons to wait that a plan names; all of them would not tell more.
+const WAITING_MAX: usize = 16;
+/// Least time between two writes of a status that is still moving. While a thousand pods become ready, ten
+/// writes a second tell as much as five hundred would.
+const STATUS_PAUSE_MS: i64 = 100;
+/// `spec.revisionHistoryLimit` where it is not given.
+const HISTORY_LIMIT_DEFAULT: i32 = 10;
+
+/// Decides what to do for a set.
+pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
+    let set = &view.entry.set;
+    let mut plan = Plan {
+        namespace: set.metadata.namespace.clone().unwrap_or_default(),
+        name: set.metadata.name.clone().unwrap_or_default(),
+        uid: set.metadata.uid.clone().unwrap_or_default(),
+        ..Plan::default()
+    };
+    let chosen = view
+        .entry
+        .selector
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|selector| Ok((selector, revisions::choose(view, selector, &mut plan.prepare)?)));
+    let (selector, revisions) = match chosen {
+        Ok(chosen) => chosen,
+        Err(message) => {
+            plan.waiting_on.push(WaitingOn::InvalidSet { message });
+            return plan;
+        }
+    };
+    let pods = claim_pods(view, selector, &mut plan.prepare);
+    confirm_before_adoption(&mut plan.prepare);
+
+    let status = status::counted(set, &pods, &revisions, now);
+    let mut sync = Sync {
+        view,
+        set,
+        pods: &pods,
+        revisions: &revisions,
+        now,
+        min_ready_seconds: status::min_ready_seconds(set),
+        is_ordered: is_ordered(set),
+        templates: Templates::default(),
+        busy: BTreeSet::new(),
+        status,
+        plan,
+    };
+    if meta::is_terminating(&set.metadata) {
+        // Nothing is made, changed or deleted any more.
+        sync.plan.prepare.clear();
+        sync.wait_for(WaitingOn::SetBeingDeleted);
+    } else {
+        sync.decide();
+    }
+    let Sync { mut plan, mut status, .. } = sync;
+    status::complete_rollout(set, &mut status);
+    plan.status = Some(status).filter(|status| status::is_news(set.status.as_ref(), status));
+    plan.forget = forgettable(set, &pods, &revisions);
+    plan.requeue_after = next_available(set, &pods, now);
+    plan
+}
+
+/// Holds back a status that was written a moment ago and is still moving, while nothing else is to be done.
+pub fn hold_back_status(plan: &mut Plan, set: &StatefulSet, sent: Option<Timestamp>, now: Timestamp) {
+    let Some(status) = &plan.status else { return };
+    let stored = set.status.as_ref();
+    let is_settled = status.ready_replicas == Some(repair::replicas(set));
+    let is_first_of_generation =
+        status.observed_generation != stored.and_then(|stored| stored.observed_generation);
+    let Some(sent) = sent else { return };
+    let passed_ms = now.duration_since(sent).as_millis();
+    let rest_ms = i128::from(STATUS_PAUSE_MS) - passed_ms;
+    if is_settled || is_first_of_generation || plan.has_actions() || rest_ms <= 0 {
+        return;
+    }
+    plan.status = None;
+    let rest = Duration::from_millis(u64::try_from(rest_ms).unwrap_or_default());
+    plan.requeue_after = Some(plan.requeue_after.map_or(rest, |pause| pause.min(rest)));
+}
+
+/// The set's pods by ordinal: those it owns and selects, and the orphans that it adopts. Owned pods that it
+/// does not select, or that are not called as its pods are, are let go.
+fn claim_pods<'a>(
+    view: &SetView<'a>,
+    selector: &Selector,
+    prepare: &mut Vec<Preparation>,
+) -> BTreeMap<i32, &'a PodEntry> {
+    let is_deleted = meta::is_terminating(&view.entry.set.metadata);
+    let mut pods = BTreeMap::new();
+    for (ordinal, pod) in &view.pods.members {
+        if view.checked(pod).is_selected {
+            pods.insert(*ordinal, pod);
+        } else {
+            let (name, uid) = (pod.name().to_owned(), pod.uid().to_owned());
+            prepare.push(Preparation::ReleasePod { name, uid });
+        }
+    }
+    for (name, pod) in &view.pods.strays {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        prepare.push(Preparation::ReleasePod { name: name.clone(), uid });
+    }
+    if is_deleted {
+        return pods;
+    }
+    for orphan in view.orphans(selector) {
+        if !orphan.is_terminating {
+            pods.insert(orphan.ordinal, orphan);
+            let (name, uid) = (orphan.name().to_owned(), orphan.uid().to_owned());
+            prepare.push(Preparation::AdoptPod { name, uid });
+        }
+    }
+    pods
+}
+
+fn confirm_before_adoption(prepare: &mut Vec<Preparation>) {
+    let is_adoption = |preparation: &Preparation| {
+        matches!(preparation, Preparation::AdoptPod { .. } | Preparation::AdoptRevision { .. })
+    };
+    if prepare.iter().any(is_adoption) {
+        prepare.insert(0, Preparation::ConfirmAlive);
+    }
+}
+
+fn forgettable(
+    set: &StatefulSet,
+    pods: &BTreeMap<i32, &PodEntry>,
+    revisions: &Revisions<'_>,
+) -> Vec<Preparation> {
+    let limit = set.spec.revision_history_limit;
+    let in_use: BTreeSet<&str> = pods.values().map(|pod| pod.revision()).collect();
+    revisions.expired(limit.unwrap_or(HISTORY_LIMIT_DEFAULT), &in_use)
+}
+
+/// When the next ready pod becomes available.
+fn next_available(
+    set: &StatefulSet,
+    pods: &BTreeMap<i32, &PodEntry>,
+    now: Timestamp,
+) -> Option<Duration> {
+    let min_ready_seconds = status::min_ready_seconds(set);
+    if min_ready_seconds == 0 {
+        return None;
+    }
+    let moments = pods.values().filter_map(|pod| pod.available_from(min_ready_seconds));
+    let next = moments.filter(|from| *from > now).min()?;
+    Duration::try_from(next.duration_since(now)).ok()
+}
+
+fn is_ordered(set: &StatefulSet) -> bool {
+    let policy = set.spec.pod_management_policy.as_deref();
+    policy != Some("Parallel")
+}
+
+/// Goes on to the next ordinal, or ends the plan here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    GoOn,
+    Stop,
+}
+
+/// Pod templates of the two revisions, decoded when first needed.
+#[derive(Default)]
+struct Templates {
+    current: Option<PodTemplateSpec>,
+    update: Option<PodTemplateSpec>,
+}
+
+/// One decision in the making.
+struct Sync<'a> {
+    view: &'a SetView<'a>,
+    set: &'a StatefulSet,
+    pods: &'a BTreeMap<i32, &'a PodEntry>,
+    revisions: &'a Revisions<'a>,
+    now: Timestamp,
+    min_ready_seconds: i32,
+    is_ordered: bool,
+    templates: Templates,
+    /// Ordinals that have a step.
+    busy: BTreeSet<i32>,
+    status: StatefulSetStatus,
+    plan: Plan,
+}
+
+impl<'a> Sync<'a> {
+    fn decide(&mut self) {
+        self.plan.pacing = if self.is_ordered { Pacing::InOrder } else { Pacing::SlowStart };
+        if self.wanted_ordinals() == Flow::GoOn && self.condemned_ordinals() == Flow::GoOn {
+            self.rolling_update();
+        }
+    }
+
+    fn wait_for(&mut self, reason: WaitingOn) {
+        if self.plan.waiting_on.len() < WAITING_MAX && !self.plan.waiting_on.contains(&reason) {
+            self.plan.waiting_on.push(reason);
+        }
+    }
+
+    /// Waits for something that keeps an ordered set from going on, and a parallel one not.
+    fn hold(&mut self, reason: WaitingOn) -> Flow {
+        self.wait_for(reason);
+        if self.is_ordered { Flow::Stop } else { Flow::GoOn }
+    }
+
+    fn step(&mut self, ordinal: i32, pod: &str, claims: Vec<ClaimWrite>, write: PodWrite) {
+        let is_first = self.busy.insert(ordinal);
+        assert!(is_first, "an ordinal has at most one step in a plan");
+        self.plan.steps.push(Step { ordinal, pod: pod.to_owned(), claims, write });
+    }
+
+    fn delete(&mut self, pod: &PodEntry, claims: Vec<ClaimWrite>, why: DeleteReason) {
+        let uid = pod.uid().to_owned();
+        self.step(pod.ordinal, pod.name(), claims, PodWrite::Delete { uid, why });
+    }
+
+    /// From the lowest: make what is missing, replace what has ended, repair what is off.
+    fn wanted_ordinals(&mut self) -> Flow {
+        let start = repair::start(self.set);
+        for slot in 0..repair::replicas(self.set) {
+            let Some(ordinal) = start.checked_add(slot) else { break };
+            if self.plan.steps.len() >= STEPS_MAX {
+                return Flow::Stop;
+            }
+            let flow = match self.pods.get(&ordinal).copied() {
+                None => self.missing(ordinal),
+                Some(pod) => self.existing(pod),
+            };
+            if flow == Flow::Stop {
+                return Flow::Stop;
+            }
+        }
+        Flow::GoOn
+    }
+
+    fn missing(&mut self, ordinal: i32) -> Flow {
+        let set_name = self.set.metadata.name.as_deref().unwrap_or_default();
+        let name = ordinal::pod_name(set_name, ordinal);
+        if let Some(reason) = WaitingOn::name_taken(self.view, &name) {
+            return self.hold(reason);
+        }
+        let claims = repair::claims_of_new(self.view, ordinal);
+        if let Some(claim) = claims.stale {
+            return self.hold(WaitingOn::StaleClaim { claim, pod: name });
+        }
+        if let Some(claim) = claims.terminating {
+            return self.claim_terminating(claim, &name);
+        }
+        let set = self.set;
+        let (revision, template) = match self.template(ordinal) {
+            Ok(found) => found,
+            Err(message) => {
+                self.wait_for(WaitingOn::InvalidSet { message });
+                return Flow::Stop;
+            }
+        };
+        let pod = repair::new_pod(set, template, revision, ordinal);
+        self.step(ordinal, &name, claims.writes, PodWrite::Create(Box::new(pod)));
+        if self.is_ordered { Flow::Stop } else { Flow::GoOn }
+    }
+
+    fn claim_terminating(&mut self, claim: String, pod: &str) -> Flow {
+        let set = &self.plan.name;
+        let message =
+            format!("create Pod {pod} in StatefulSet {set} failed error: pvc {claim} is being deleted");
+        let reason = "FailedCreate".to_owned();
+        self.plan.notices.push(Notice { kind: EventKind::Warning, reason, message });
+        self.hold(WaitingOn::ClaimTerminating { claim, pod: pod.to_owned() })
+    }
+
+    /// The template that a new pod of this ordinal is made from: below the partition the current one.
+    fn template(&mut self, ordinal: i32) -> Result<(&'a str, &PodTemplateSpec), String> {
+        let (revision, slot) = if self.is_kept_back(ordinal) {
+            (&self.revisions.current, &mut self.templates.current)
+        } else {
+            (&self.revisions.update, &mut self.templates.update)
+        };
+        let name = name_of(revision);
+        if slot.is_none() {
+            let template = revisions::template_of(revision);
+            *slot = Some(template.map_err(|error| format!("read revision {name}: {error}"))?);
+        }
+        Ok((name, slot.as_ref().expect("it was put there above")))
+    }
+
+    fn is_kept_back(&self, ordinal: i32) -> bool {
+        if !status::is_rolling(self.set) {
+            return false;
+        }
+        let at_current = self.set.status.as_ref().and_then(|status| status.current_replicas);
+        let kept = partition(self.set).unwrap_or_else(|| at_current.unwrap_or_default());
+        i64::from(ordinal) < i64::from(repair::start(self.set)) + i64::from(kept)
+    }
+
+    fn existing(&mut self, pod: &'a PodEntry) -> Flow {
+        if pod.is_terminating {
+            return self.hold(WaitingOn::terminating(pod));
+        }
+        if matches!(pod.phase, Phase::Failed | Phase::Succeeded) {
+            self.delete(pod, Vec::new(), DeleteReason::Ended);
+            return if self.is_ordered { Flow::Stop } else { Flow::GoOn };
+        }
+        let checked = self.view.checked(pod);
+        if pod.phase == Phase::Pending
+            && !checked.missing.is_empty()
+            && let Some(claim) = checked.terminating.clone()
+        {
+            return self.claim_terminating(claim, pod.name());
+        }
+        let is_done = pod.is_available(self.min_ready_seconds, self.now);
+        // An ordered set repairs only what is done; of a pending pod the claims, so that it can go on.
+        let is_repaired = is_done || !self.is_ordered;
+        let (claims, write) = repairs(pod, checked, is_repaired);
+        if !claims.is_empty() || write != PodWrite::None {
+            self.step(pod.ordinal, pod.name(), claims, write);
+        }
+        if is_done {
+            return Flow::GoOn;
+        }
+        self.hold(why_unhealthy(pod, self.min_ready_seconds))
+    }
+
+    /// From the highest: remove what is not wanted any more.
+    fn condemned_ordinals(&mut self) -> Flow {
+        let (set, pods) = (self.set, self.pods);
+        let condemned = || pods.values().filter(|pod| !repair::is_in_range(set, pod.ordinal));
+        let is_healthy = |pod: &PodEntry| pod.is_healthy(self.min_ready_seconds, self.now);
+        // An ordered set comes here only when all wanted ones are healthy.
+        let first_unhealthy = condemned().find(|pod| !is_healthy(pod)).map(|pod| pod.ordinal);
+        let mut flow = Flow::GoOn;
+        for pod in condemned().rev().copied() {
+            if self.plan.steps.len() >= STEPS_MAX {
+                return Flow::Stop;
+            }
+            let claims = owner_writes(self.view.checked(pod));
+            let may_go = flow == Flow::GoOn && !pod.is_terminating;
+            let is_healthy = pod.is_healthy(self.min_ready_seconds, self.now);
+            if may_go && (!self.is_ordered || is_healthy || first_unhealthy == Some(pod.ordinal)) {
+                self.delete(pod, claims, DeleteReason::ScaledDown);
+            } else {
+                if flow == Flow::GoOn {
+                    self.wait_for(why_unhealthy(pod, self.min_ready_seconds));
+                }
+                if !claims.is_empty() {
+                    self.step(pod.ordinal, pod.name(), claims, PodWrite::None);
+                }
+            }
+            if self.is_ordered {
+                flow = Flow::Stop;
+            }
+        }
+        flow
+    }
+
+    /// From the highest down to the partition: delete the first outdated pod, or wait for the first that is
+    /// not available. So one pod at a time is away, and a broken pod of the update revision stops the rollout.
+    fn rolling_update(&mut self) {
+        if !status::is_rolling(self.set) {
+            return;
+        }
+        let start = repair::start(self.set);
+        let partition = partition(self.set).unwrap_or_default();
+        let update = name_of(&self.revisions.update);
+        for slot in (partition..repair::replicas(self.set)).rev() {
+            let ordinal = start.saturating_add(slot);
+            // What is made, replaced or repaired by this plan counts as away until that has been seen.
+            let Some(pod) = self.pods.get(&ordinal).copied() else { return };
+            if self.busy.contains(&ordinal) {
+                return;
+            }
+            if pod.revision() != update && !pod.is_terminating {
+                self.delete(pod, Vec::new(), DeleteReason::Outdated);
+                let at_current = self.status.current_replicas.unwrap_or_default();
+                self.status.current_replicas = Some((at_current - 1).max(0));
+                return;
+            }
+            if !pod.is_healthy(self.min_ready_seconds, self.now) {
+                return self.wait_for(why_unhealthy(pod, self.min_ready_seconds));
+            }
+        }
+    }
+}
+
+fn why_unhealthy(pod: &PodEntry, min_ready_seconds: i32) -> WaitingOn {
+    if pod.is_terminating {
+        WaitingOn::terminating(pod)
+    } else if pod.is_ready {
+        WaitingOn::not_available(pod, min_ready_seconds)
+    } else {
+        WaitingOn::not_ready(pod)
+    }
+}
+
+/// `spec.updateStrategy.rollingUpdate.partition`; `None` where `rollingUpdate` is not there at all.
+fn partition(set: &StatefulSet) -> Option<i32> {
+    let strategy = set.spec.update_strategy.as_ref();
+    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+    rolling.map(|rolling| rolling.partition.unwrap_or_default().max(0))
+}
+
+/// What to write for a pod that stays. Claims that are missing are made for a pending pod, or where the
+/// pod's storage is repaired.
+fn repairs(pod: &PodEntry, checked: &Checked, is_repaired: bool) -> (Vec<ClaimWrite>, PodWrite) {
+    let is_pending = pod.phase == Phase::Pending;
+    let mut claims = Vec::new();
+    if is_pending || (is_repaired && checked.is_storage_wrong) {
+        let missing = checked.missing.iter().cloned();
+        claims.extend(missing.map(|claim| ClaimWrite::Create(Box::new(claim))));
+    }
+    if is_pending || is_repaired {
+        claims.extend(owner_writes(checked));
+    }
+    let write = match &checked.pod {
+        Some(repaired) if is_repaired => PodWrite::Update(repaired.clone()),
+        _ => PodWrite::None,
+    };
+    (claims, write)
+}
+
+fn owner_writes(checked: &Checked) -> Vec<ClaimWrite> {
+    checked.owners.iter().map(|claim| ClaimWrite::SetOwners(Box::new(claim.clone()))).collect()
+}

@@ -1,0 +1,86 @@
+//! The status of a set: what is counted, when a rollout is complete, when a write is worth it. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
+
+use super::repair;
+use super::revisions::{Revisions, name_of};
+use super::view::PodEntry;
+
+/// Counts the pods of a set, wanted and condemned ones alike.
+pub fn counted(
+    set: &StatefulSet,
+    pods: &BTreeMap<i32, &PodEntry>,
+    revisions: &Revisions<'_>,
+    now: Timestamp,
+) -> StatefulSetStatus {
+    let min_ready_seconds = min_ready_seconds(set);
+    let (current, update) = (name_of(&revisions.current), name_of(&revisions.update));
+    let (mut replicas, mut ready, mut available) = (0, 0, 0);
+    let (mut at_current, mut at_update) = (0, 0);
+    for pod in pods.values() {
+        replicas += i32::from(pod.is_created);
+        ready += i32::from(pod.is_ready);
+        available += i32::from(pod.is_available(min_ready_seconds, now));
+        if pod.is_created && !pod.is_terminating {
+            let revision = pod.revision();
+            at_current += i32::from(revision == current);
+            at_update += i32::from(revision == update);
+        }
+    }
+    StatefulSetStatus {
+        observed_generation: set.metadata.generation,
+        replicas,
+        ready_replicas: Some(ready),
+        available_replicas: Some(available),
+        current_replicas: Some(at_current),
+        updated_replicas: Some(at_update),
+        current_revision: Some(current.to_owned()),
+        update_revision: Some(update.to_owned()),
+        collision_count: Some(revisions.collision_count),
+        // Upstream drops conditions that others have set; there is no reason to.
+        conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
+    }
+}
+
+/// Makes the update revision the current one when all replicas are at it and ready.
+pub fn complete_rollout(set: &StatefulSet, status: &mut StatefulSetStatus) {
+    let wanted = repair::replicas(set);
+    let is_complete = is_rolling(set)
+        && status.updated_replicas == Some(wanted)
+        && status.ready_replicas == Some(wanted)
+        && status.replicas == wanted;
+    if is_complete {
+        status.current_replicas = status.updated_replicas;
+        status.current_revision = status.update_revision.clone();
+    }
+}
+
+/// True when the stored status tells something else. Conditions and the collision count alone are not worth
+/// a write, nor is an older generation.
+pub fn is_news(stored: Option<&StatefulSetStatus>, status: &StatefulSetStatus) -> bool {
+    let Some(stored) = stored else { return true };
+    let count = |count: Option<i32>| count.unwrap_or_default();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    status.observed_generation > stored.observed_generation
+        || status.replicas != stored.replicas
+        || count(status.ready_replicas) != count(stored.ready_replicas)
+        || count(status.available_replicas) != count(stored.available_replicas)
+        || count(status.current_replicas) != count(stored.current_replicas)
+        || count(status.updated_replicas) != count(stored.updated_replicas)
+        || text(&status.current_revision) != text(&stored.current_revision)
+        || text(&status.update_revision) != text(&stored.update_revision)
+}
+
+/// True when the set's update strategy is RollingUpdate, also by default.
+pub fn is_rolling(set: &StatefulSet) -> bool {
+    let strategy = set.spec.update_strategy.as_ref();
+    strategy.and_then(|strategy| strategy.type_.as_deref()).is_none_or(|kind| kind == "RollingUpdate")
+}
+
+/// How long a pod must be ready to count as available.
+pub fn min_ready_seconds(set: &StatefulSet) -> i32 {
+    set.spec.min_ready_seconds.unwrap_or_default().max(0)
+}

@@ -1,0 +1,543 @@
+//! What the controller knows: sets, their pods, claims and revisions, indexed by who needs them.
+//!
+//! A pod is found by its owner's uid and its ordinal, so that a decision about one set never looks at the
+//! pods of another. What is expensive to know about a pod (whether its identity, storage and claims are as
+//! the set wants them) is worked out once and kept until something it depends on changes: with 5,000 pods
+//! and one event, 4,999 answers stand. The view decides nothing; [`super::plan`] does.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use client::Change;
+use jiff::Timestamp;
+use k8s_openapi::Resource;
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use model::selector::Selector;
+use model::{meta, ordinal};
+use serde_json::Value;
+
+use super::repair::{self, Checked};
+use super::revisions;
+use crate::barrier::{Barrier, Horizon, Removed};
+use crate::runner::ObjectKey;
+
+/// The label that says at which revision a pod was made.
+pub const REVISION_LABEL: &str = "controller-revision-hash";
+
+/// `status.phase` of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the API's own")]
+pub enum Phase {
+    /// None yet, or one that nobody knows.
+    Unknown,
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+/// A pod and what decisions ask of it.
+#[derive(Debug)]
+pub struct PodEntry {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// The number at the end of its name; -1 where there is none.
+    pub ordinal: i32,
+    /// Its phase.
+    pub phase: Phase,
+    /// True when it has a phase at all: the API gives one to each pod it takes in.
+    pub is_created: bool,
+    /// True when it runs and its condition `Ready` is `True`.
+    pub is_ready: bool,
+    /// Since when, where its status says so.
+    pub ready_since: Option<Timestamp>,
+    /// True when its deletion was asked for.
+    pub is_terminating: bool,
+    checked: OnceCell<Checked>,
+}
+
+impl PodEntry {
+    fn new(pod: Arc<Pod>) -> PodEntry {
+        let phase = match model::pod::phase(&pod) {
+            "Pending" => Phase::Pending,
+            "Running" => Phase::Running,
+            "Succeeded" => Phase::Succeeded,
+            "Failed" => Phase::Failed,
+            _ => Phase::Unknown,
+        };
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        PodEntry {
+            ordinal: ordinal::parse(name).map_or(-1, |(_, ordinal)| ordinal),
+            phase,
+            is_created: !model::pod::phase(&pod).is_empty(),
+            is_ready: phase == Phase::Running && model::pod::is_ready(&pod),
+            ready_since: model::pod::ready_since(&pod),
+            is_terminating: meta::is_terminating(&pod.metadata),
+            checked: OnceCell::new(),
+            pod,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.pod.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Its uid.
+    pub fn uid(&self) -> &str {
+        self.pod.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The name of the revision it was made at; empty where it says none.
+    pub fn revision(&self) -> &str {
+        let labels = self.pod.metadata.labels.as_ref();
+        labels.and_then(|labels| labels.get(REVISION_LABEL)).map_or("", String::as_str)
+    }
+
+    /// The moment from which it counts as available; `None` while it is not ready.
+    pub fn available_from(&self, min_ready_seconds: i32) -> Option<Timestamp> {
+        if !self.is_ready {
+            return None;
+        }
+        model::pod::available_from(&self.pod, min_ready_seconds)
+    }
+
+    /// True when it has been ready for long enough.
+    pub fn is_available(&self, min_ready_seconds: i32, now: Timestamp) -> bool {
+        if min_ready_seconds == 0 {
+            return self.is_ready;
+        }
+        self.available_from(min_ready_seconds).is_some_and(|from| from <= now)
+    }
+
+    /// True when it is available and stays.
+    pub fn is_healthy(&self, min_ready_seconds: i32, now: Timestamp) -> bool {
+        !self.is_terminating && self.is_available(min_ready_seconds, now)
+    }
+}
+
+/// The pods that one set owns.
+#[derive(Debug, Default)]
+pub struct OwnedPods {
+    /// Those that bear its name and an ordinal.
+    pub members: BTreeMap<i32, PodEntry>,
+    /// Those that are called something else.
+    pub strays: BTreeMap<String, Arc<Pod>>,
+}
+
+/// A set and what follows from its specification alone.
+#[derive(Debug)]
+pub struct SetEntry {
+    /// The set.
+    pub set: Arc<StatefulSet>,
+    /// Its selector, or what is wrong with it.
+    pub selector: Result<Selector, String>,
+    /// When its status was last sent; unknown after a restart.
+    pub status_sent: Option<Timestamp>,
+    data: OnceCell<(Value, String)>,
+}
+
+impl SetEntry {
+    fn new(set: Arc<StatefulSet>) -> SetEntry {
+        let selector = Selector::from_label_selector(&set.spec.selector);
+        SetEntry { set, selector, status_sent: None, data: OnceCell::new() }
+    }
+
+    /// What a revision of the set's present template records, and its text.
+    pub fn revision_data(&self) -> &(Value, String) {
+        self.data.get_or_init(|| revisions::data_of(&self.set))
+    }
+}
+
+/// Objects by namespace and name.
+#[derive(Debug)]
+struct ByName<T>(HashMap<String, BTreeMap<String, T>>);
+
+impl<T> Default for ByName<T> {
+    fn default() -> Self {
+        ByName(HashMap::new())
+    }
+}
+
+impl<T> ByName<T> {
+    fn get(&self, namespace: &str, name: &str) -> Option<&T> {
+        self.0.get(namespace)?.get(name)
+    }
+
+    fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&String, &T)> {
+        self.0.get(namespace).into_iter().flatten()
+    }
+
+    /// Those whose name begins with `prefix`, in the order of their names.
+    fn beginning_with(&self, namespace: &str, prefix: &str) -> Vec<&T> {
+        let Some(names) = self.0.get(namespace) else { return Vec::new() };
+        let from_prefix = names.range(prefix.to_owned()..);
+        let matching = from_prefix.take_while(|(name, _)| name.starts_with(prefix));
+        matching.map(|(_, object)| object).collect()
+    }
+
+    fn insert(&mut self, metadata: &ObjectMeta, object: T) -> Option<T> {
+        let (namespace, name) = names(metadata);
+        self.0.entry(namespace.to_owned()).or_default().insert(name.to_owned(), object)
+    }
+
+    fn remove(&mut self, metadata: &ObjectMeta) -> Option<T> {
+        let (namespace, name) = names(metadata);
+        let all = self.0.get_mut(namespace)?;
+        let removed = all.remove(name);
+        if all.is_empty() {
+            self.0.remove(namespace);
+        }
+        removed
+    }
+}
+
+fn names(metadata: &ObjectMeta) -> (&str, &str) {
+    (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// Everything that can happen to the view.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// To sets.
+    Sets(Change<StatefulSet>),
+    /// To pods.
+    Pods(Change<Pod>),
+    /// To claims.
+    Claims(Change<PersistentVolumeClaim>),
+    /// To revisions.
+    Revisions(Change<ControllerRevision>),
+}
+
+/// The picture of the cluster as far as this controller needs it.
+#[derive(Debug, Default)]
+pub struct View {
+    sets: ByName<SetEntry>,
+    pods: ByName<Arc<Pod>>,
+    owned: HashMap<String, OwnedPods>,
+    orphans: ByName<PodEntry>,
+    claims: ByName<Arc<PersistentVolumeClaim>>,
+    revisions: ByName<Arc<ControllerRevision>>,
+    horizon: Horizon,
+    none: OwnedPods,
+}
+
+/// Which sets an event touched.
+pub type Touched = BTreeSet<ObjectKey>;
+
+impl View {
+    /// Applies an event and says which sets it touches.
+    pub fn apply(&mut self, event: Event) -> Touched {
+        let mut touched = Touched::new();
+        match event {
+            Event::Sets(change) => {
+                self.horizon.observe(&change);
+                match change {
+                    Change::Reset(sets, _) => {
+                        self.touch_all(&mut touched);
+                        let mut before = std::mem::take(&mut self.sets);
+                        for set in sets {
+                            let known = before.remove(&set.metadata);
+                            self.apply_set(set, known, &mut touched);
+                        }
+                    }
+                    Change::Apply(set) => {
+                        let known = self.sets.remove(&set.metadata);
+                        self.apply_set(set, known, &mut touched);
+                    }
+                    Change::Delete(set) => {
+                        self.sets.remove(&set.metadata);
+                        touched.insert(ObjectKey::of(&*set));
+                    }
+                }
+            }
+            Event::Pods(change) => {
+                self.horizon.observe(&change);
+                match change {
+                    Change::Reset(pods, _) => {
+                        self.pods = ByName::default();
+                        self.orphans = ByName::default();
+                        self.owned.clear();
+                        for pod in pods {
+                            self.apply_pod(pod, &mut touched);
+                        }
+                        self.touch_all(&mut touched);
+                    }
+                    Change::Apply(pod) => {
+                        self.remove_pod(&pod, &mut touched);
+                        self.apply_pod(pod, &mut touched);
+                    }
+                    Change::Delete(pod) => self.remove_pod(&pod, &mut touched),
+                }
+            }
+            Event::Claims(change) => {
+                self.horizon.observe(&change);
+                match change {
+                    Change::Reset(claims, _) => {
+                        self.claims = ByName::default();
+                        for claim in claims {
+                            self.claims.insert(&claim.metadata.clone(), claim);
+                        }
+                        self.forget_all_checks();
+                        self.touch_all(&mut touched);
+                    }
+                    Change::Apply(claim) => {
+                        self.touch_claim(&claim.metadata, &mut touched);
+                        self.claims.insert(&claim.metadata.clone(), claim);
+                    }
+                    Change::Delete(claim) => {
+                        self.claims.remove(&claim.metadata);
+                        self.touch_claim(&claim.metadata, &mut touched);
+                    }
+                }
+            }
+            Event::Revisions(change) => {
+                self.horizon.observe(&change);
+                match change {
+                    Change::Reset(revisions, _) => {
+                        self.revisions = ByName::default();
+                        for revision in revisions {
+                            self.revisions.insert(&revision.metadata.clone(), revision);
+                        }
+                        self.touch_all(&mut touched);
+                    }
+                    Change::Apply(revision) => {
+                        self.touch_owner(&revision.metadata, &mut touched);
+                        self.revisions.insert(&revision.metadata.clone(), revision);
+                    }
+                    Change::Delete(revision) => {
+                        self.revisions.remove(&revision.metadata);
+                        self.touch_owner(&revision.metadata, &mut touched);
+                    }
+                }
+            }
+        }
+        touched
+    }
+
+    /// True when each kind has sent its first picture.
+    pub fn is_synced(&self) -> bool {
+        [
+            StatefulSet::URL_PATH_SEGMENT,
+            Pod::URL_PATH_SEGMENT,
+            PersistentVolumeClaim::URL_PATH_SEGMENT,
+            ControllerRevision::URL_PATH_SEGMENT,
+        ]
+        .iter()
+        .all(|resource| self.horizon.knows(resource))
+    }
+
+    /// Drops from a barrier what the view has seen.
+    pub fn lift(&self, barrier: &mut Barrier) -> bool {
+        barrier.lift(&self.horizon, |removed| self.is_gone(removed))
+    }
+
+    fn is_gone(&self, removed: &Removed) -> bool {
+        let Removed { resource, namespace, name, uid } = removed;
+        let metadata = if *resource == Pod::URL_PATH_SEGMENT {
+            self.pods.get(namespace, name).map(|pod| &pod.metadata)
+        } else {
+            self.revisions.get(namespace, name).map(|revision| &revision.metadata)
+        };
+        metadata.is_none_or(|metadata| {
+            metadata.uid.as_deref() != Some(uid) || meta::is_terminating(metadata)
+        })
+    }
+
+    /// What there is to know about one set; `None` when it is gone.
+    pub fn set(&self, key: &ObjectKey) -> Option<SetView<'_>> {
+        let entry = self.sets.get(&key.namespace, &key.name)?;
+        let uid = entry.set.metadata.uid.as_deref().unwrap_or_default();
+        let pods = self.owned.get(uid).unwrap_or(&self.none);
+        Some(SetView { entry, pods, view: self })
+    }
+
+    /// Notes that a set's status is on its way.
+    pub fn status_sent(&mut self, key: &ObjectKey, now: Timestamp) {
+        let all = self.sets.0.get_mut(&key.namespace);
+        if let Some(entry) = all.and_then(|names| names.get_mut(&key.name)) {
+            entry.status_sent = Some(now);
+        }
+    }
+
+    fn touch_all(&self, touched: &mut Touched) {
+        for (namespace, names) in &self.sets.0 {
+            touched.extend(names.keys().map(|name| ObjectKey::new(namespace, name)));
+        }
+    }
+
+    fn apply_set(&mut self, set: Arc<StatefulSet>, known: Option<SetEntry>, touched: &mut Touched) {
+        touched.insert(ObjectKey::of(&*set));
+        let metadata = set.metadata.clone();
+        let entry = match known {
+            Some(known) if known.set.spec == set.spec && known.set.metadata.uid == metadata.uid => {
+                SetEntry { set, ..known }
+            }
+            _ => {
+                if let Some(pods) = metadata.uid.as_ref().and_then(|uid| self.owned.get_mut(uid)) {
+                    pods.members.values_mut().for_each(|entry| entry.checked = OnceCell::new());
+                }
+                SetEntry::new(set)
+            }
+        };
+        self.sets.insert(&metadata, entry);
+    }
+
+    fn apply_pod(&mut self, pod: Arc<Pod>, touched: &mut Touched) {
+        self.touch_pod(&pod, touched);
+        self.pods.insert(&pod.metadata, Arc::clone(&pod));
+        let entry = PodEntry::new(Arc::clone(&pod));
+        match meta::controller_of(&pod.metadata) {
+            None => {
+                self.orphans.insert(&pod.metadata, entry);
+            }
+            Some(owner) if owner.kind == StatefulSet::KIND => {
+                let owned = self.owned.entry(owner.uid.clone()).or_default();
+                if entry.ordinal >= 0 && ordinal::pod_name(&owner.name, entry.ordinal) == entry.name() {
+                    owned.members.insert(entry.ordinal, entry);
+                } else {
+                    owned.strays.insert(entry.name().to_owned(), pod);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Takes a pod out of the view, as it was last known.
+    fn remove_pod(&mut self, pod: &Pod, touched: &mut Touched) {
+        let Some(known) = self.pods.remove(&pod.metadata) else { return };
+        self.touch_pod(&known, touched);
+        self.orphans.remove(&known.metadata);
+        let Some(owner) = meta::controller_of(&known.metadata) else { return };
+        let Some(owned) = self.owned.get_mut(&owner.uid) else { return };
+        let (_, name) = names(&known.metadata);
+        if owned.strays.remove(name).is_none()
+            && let Some((_, number)) = ordinal::parse(name)
+        {
+            owned.members.remove(&number);
+        }
+        if owned.members.is_empty() && owned.strays.is_empty() {
+            self.owned.remove(&owner.uid);
+        }
+    }
+
+    /// A pod touches its owner and the set whose name it bears: it may be adopted, or stand in the way.
+    fn touch_pod(&self, pod: &Pod, touched: &mut Touched) {
+        self.touch_owner(&pod.metadata, touched);
+        let (namespace, name) = names(&pod.metadata);
+        if let Some((parent, _)) = ordinal::parse(name)
+            && self.sets.get(namespace, parent).is_some()
+        {
+            touched.insert(ObjectKey::new(namespace, parent));
+        }
+    }
+
+    /// An object touches its owner, if that is the set of this name that we know; an orphan touches those
+    /// that select it.
+    fn touch_owner(&self, metadata: &ObjectMeta, touched: &mut Touched) {
+        let (namespace, _) = names(metadata);
+        match meta::controller_of(metadata) {
+            Some(owner) => {
+                let set = self.sets.get(namespace, &owner.name);
+                if owner.kind == StatefulSet::KIND
+                    && set.is_some_and(|entry| entry.set.metadata.uid.as_ref() == Some(&owner.uid))
+                {
+                    touched.insert(ObjectKey::new(namespace, &owner.name));
+                }
+            }
+            None => {
+                let empty = BTreeMap::new();
+                let labels = metadata.labels.as_ref().unwrap_or(&empty);
+                for (name, entry) in self.sets.in_namespace(namespace) {
+                    if entry.selector.as_ref().is_ok_and(|selector| selector.matches(labels)) {
+                        touched.insert(ObjectKey::new(namespace, name));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A claim touches the sets one of whose ordinals has a claim of this name.
+    fn touch_claim(&mut self, metadata: &ObjectMeta, touched: &mut Touched) {
+        let (namespace, name) = names(metadata);
+        let Some((stem, number)) = ordinal::parse(name) else { return };
+        for (set_name, entry) in self.sets.in_namespace(namespace) {
+            let template = stem.strip_suffix(set_name.as_str()).and_then(|stem| stem.strip_suffix('-'));
+            let templates = entry.set.spec.volume_claim_templates.as_ref();
+            let is_ours = templates
+                .into_iter()
+                .flatten()
+                .any(|claim| template.is_some() && claim.metadata.name.as_deref() == template);
+            if !is_ours {
+                continue;
+            }
+            touched.insert(ObjectKey::new(namespace, set_name));
+            let uid = entry.set.metadata.uid.as_deref().unwrap_or_default();
+            if let Some(pod) = self.owned.get_mut(uid).and_then(|pods| pods.members.get_mut(&number)) {
+                pod.checked = OnceCell::new();
+            }
+        }
+    }
+
+    fn forget_all_checks(&mut self) {
+        let members = self.owned.values_mut().flat_map(|owned| owned.members.values_mut());
+        members.for_each(|entry| entry.checked = OnceCell::new());
+    }
+}
+
+/// One set with everything a decision about it needs.
+#[derive(Clone, Copy)]
+pub struct SetView<'a> {
+    /// The set.
+    pub entry: &'a SetEntry,
+    /// The pods it owns.
+    pub pods: &'a OwnedPods,
+    view: &'a View,
+}
+
+impl<'a> SetView<'a> {
+    fn namespace(&self) -> &'a str {
+        self.entry.set.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Pods without owner that bear the set's name and an ordinal, and that it selects.
+    pub fn orphans(&self, selector: &Selector) -> Vec<&'a PodEntry> {
+        let (namespace, name) = names(&self.entry.set.metadata);
+        let prefix = format!("{name}-");
+        let empty = BTreeMap::new();
+        let orphans = self.view.orphans.beginning_with(namespace, &prefix);
+        orphans
+            .into_iter()
+            .filter(|orphan| ordinal::pod_name(name, orphan.ordinal) == orphan.name())
+            .filter(|orphan| selector.matches(orphan.pod.metadata.labels.as_ref().unwrap_or(&empty)))
+            .collect()
+    }
+
+    /// The pod of this name, whoever owns it.
+    pub fn pod_named(&self, name: &str) -> Option<&'a Arc<Pod>> {
+        self.view.pods.get(self.namespace(), name)
+    }
+
+    /// The claim of this name.
+    pub fn claim(&self, name: &str) -> Option<&'a Arc<PersistentVolumeClaim>> {
+        self.view.claims.get(self.namespace(), name)
+    }
+
+    /// All revisions of the set's namespace.
+    pub fn revisions(&self) -> impl Iterator<Item = &'a Arc<ControllerRevision>> {
+        self.view.revisions.in_namespace(self.namespace()).map(|(_, revision)| revision)
+    }
+
+    /// The revision of this name.
+    pub fn revision(&self, name: &str) -> Option<&'a Arc<ControllerRevision>> {
+        self.view.revisions.get(self.namespace(), name)
+    }
+
+    /// What of a pod is not as the set wants it; worked out once until something it depends on changes.
+    pub fn checked(&self, pod: &'a PodEntry) -> &'a Checked {
+        pod.checked.get_or_init(|| repair::check(self, pod))
+    }
+}
