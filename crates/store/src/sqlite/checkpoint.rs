@@ -14,14 +14,20 @@ use rusqlite::Connection;
 
 use super::log::connect;
 
-/// The background begins when so many commits stand in the WAL: some 2,000 pages of 8 KiB are 16 MiB.
-const COMMITS_PER_CHECKPOINT: u64 = 1000;
+/// What a commit adds to the WAL besides its rows: the table's last leaf and the page above it, again each time.
+const COMMIT_OVERHEAD_BYTES: u64 = 2 * 8192;
+
+/// The background begins when about so much stands in the WAL; 1,000 small commits.
+const CHECKPOINT_BYTES: u64 = 16 << 20;
+
+/// A quiet moment is used for it when there is so much; less is not worth its two flushes.
+const QUIET_CHECKPOINT_BYTES: u64 = 1 << 20;
 
 pub(crate) struct Checkpointer {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
-    /// Commits since the last checkpoint was begun.
-    commits: u64,
+    /// Written since the last checkpoint was begun, roughly.
+    bytes: u64,
     /// Checkpoints that the thread has finished, and those whose rest the writer has finished.
     done: Arc<AtomicU64>,
     finished: u64,
@@ -43,15 +49,15 @@ impl Checkpointer {
                 }
             })
             .expect("the system has room for a thread at start");
-        Ok(Checkpointer { wake: Some(wake), thread: Some(thread), commits: 0, done, finished: 0 })
+        Ok(Checkpointer { wake: Some(wake), thread: Some(thread), bytes: 0, done, finished: 0 })
     }
 
     /// Counts a commit; begins a checkpoint, or finishes one, when it is time.
-    pub(crate) fn after_commit(&mut self, connection: &Connection) {
-        self.commits += 1;
+    pub(crate) fn after_commit(&mut self, connection: &Connection, row_bytes: u64) {
+        self.bytes += row_bytes + COMMIT_OVERHEAD_BYTES;
         if self.done.load(Ordering::Acquire) > self.finished {
             self.finish(connection);
-        } else if self.commits >= COMMITS_PER_CHECKPOINT {
+        } else if self.bytes >= CHECKPOINT_BYTES {
             self.begin();
         }
     }
@@ -60,7 +66,7 @@ impl Checkpointer {
     pub(crate) fn when_idle(&mut self, connection: &Connection) {
         if self.done.load(Ordering::Acquire) > self.finished {
             self.finish(connection);
-        } else if self.commits > 0 {
+        } else if self.bytes >= QUIET_CHECKPOINT_BYTES {
             self.begin();
         }
     }
@@ -69,7 +75,7 @@ impl Checkpointer {
         if let Some(wake) = &self.wake
             && wake.try_send(()).is_ok()
         {
-            self.commits = 0;
+            self.bytes = 0;
         }
     }
 

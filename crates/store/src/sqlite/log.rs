@@ -49,6 +49,10 @@ impl SqliteLog {
         if !path.exists() {
             make(directory, &path)?;
         }
+        // SQLite would take an empty file for a new one.
+        if std::fs::metadata(&path).is_ok_and(|found| found.len() == 0) {
+            return Err(OpenError::damaged(&path, "the file is empty".to_owned()));
+        }
         let connection = connect(&path).map_err(failed)?;
         check_structure(&connection, &path)?;
         let recovered = read_all(&connection, &path)?;
@@ -77,9 +81,8 @@ impl SqliteLog {
         if rows.iter().all(|row| row.deleted) {
             return Ok(());
         }
-        let added: u64 = rows.iter().map(|row| (row.key.len() + row.value.len() + ROW_OVERHEAD_BYTES) as u64).sum();
         let used = (self.pages.total - self.pages.free) * self.pages.bytes_each;
-        if used + added <= self.size_limit_bytes {
+        if used + size_bytes(rows) <= self.size_limit_bytes {
             return Ok(());
         }
         let detail = format!("{} is at its limit of {} bytes", self.path.display(), self.size_limit_bytes);
@@ -102,6 +105,10 @@ impl SqliteLog {
 /// Numbers and headers of one row in a page, rounded up.
 const ROW_OVERHEAD_BYTES: usize = 64;
 
+fn size_bytes(rows: &[Row]) -> u64 {
+    rows.iter().map(|row| (row.key.len() + row.value.len() + ROW_OVERHEAD_BYTES) as u64).sum()
+}
+
 impl Log for SqliteLog {
     fn append(&mut self, rows: &[Row]) -> Result<(), LogError> {
         self.check_size(rows)?;
@@ -109,7 +116,7 @@ impl Log for SqliteLog {
         outcome.map_err(|error| self.failure(error))?;
         self.count_pages();
         let connection = self.connection.as_ref().expect("it has just served");
-        self.checkpointer.after_commit(connection);
+        self.checkpointer.after_commit(connection, size_bytes(rows));
         Ok(())
     }
 
@@ -117,6 +124,10 @@ impl Log for SqliteLog {
         let outcome = delete(self.connection()?, rows, cut);
         outcome.map_err(|error| self.failure(error))?;
         self.count_pages();
+        // A removed row changes the page that it stood on, or shares one with its neighbours.
+        let changed = self.pages.bytes_each * rows.len() as u64;
+        let connection = self.connection.as_ref().expect("it has just served");
+        self.checkpointer.after_commit(connection, changed);
         Ok(())
     }
 
@@ -178,7 +189,7 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
          PRAGMA synchronous = FULL;
          PRAGMA cache_size = -1024;
          PRAGMA wal_autocheckpoint = 0;
-         PRAGMA journal_size_limit = 67108864;
+         PRAGMA journal_size_limit = 33554432;
          PRAGMA temp_store = MEMORY;
          PRAGMA busy_timeout = 5000;",
     )?;
@@ -260,9 +271,6 @@ fn delete(connection: &mut Connection, rows: &[RowId], cut: Cut) -> rusqlite::Re
 
 fn check_structure(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::of_sqlite(path, source);
-    if std::fs::metadata(path).is_ok_and(|found| found.len() == 0) {
-        return Err(OpenError::damaged(path, "the file is empty".to_owned()));
-    }
     let layout: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     if layout != LAYOUT {
         return Err(OpenError::Layout { path: path.to_owned(), found: layout, known: LAYOUT });
