@@ -68,7 +68,7 @@ impl<L: Log> Writer<L> {
         if self.suspect
             && let Err(error) = self.repair()
         {
-            return txns.iter().map(|_| Err(unknown(&error))).collect();
+            return txns.iter().map(|_| Err(refusal(&error))).collect();
         }
         let (outcomes, changes, rows) = self.evaluate(txns);
         if rows.is_empty() {
@@ -202,14 +202,18 @@ fn removal(key: &str, revision: Revision) -> Txn {
     }
 }
 
-fn unknown(error: &LogError) -> CommitError {
-    CommitError::Unknown { detail: error.to_string() }
+fn refusal(error: &LogError) -> CommitError {
+    let detail = error.to_string();
+    match error {
+        LogError::Full { .. } => CommitError::Full { detail },
+        LogError::Failed { .. } => CommitError::Unknown { detail },
+    }
 }
 
 /// The outcome of a transaction whose batch failed: a refusal stands, everything else rested on the batch.
 fn spoiled(outcome: Outcome, error: &LogError) -> Outcome {
     match outcome {
         Err(refused @ CommitError::Refused { .. }) => Err(refused),
-        _ => Err(unknown(error)),
+        _ => Err(refusal(error)),
     }
 }

@@ -161,6 +161,40 @@ async fn a_store_at_its_size_limit_takes_deletions_and_then_writes_again() {
     commit(&store, vec![put("/new", &"x".repeat(40_000))]).await.expect("has room");
 }
 
+/// The files as a killed process leaves them, commits still in the WAL: copied while the store is open.
+async fn killed(target: &Path) -> PathBuf {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    for number in 0..20 {
+        commit(&store, vec![put(&format!("/{number}"), "value")]).await.expect("commits");
+    }
+    for name in ["store.db", "store.db-wal"] {
+        std::fs::copy(directory.path().join(name), target.join(name)).expect("copies");
+    }
+    target.join("store.db-wal")
+}
+
+#[tokio::test]
+async fn a_torn_end_of_the_wal_loses_only_the_write_that_was_torn() {
+    let target = tempfile::tempdir().expect("a directory");
+    let wal = std::fs::OpenOptions::new().write(true).open(killed(target.path()).await).expect("opens");
+    wal.set_len(wal.metadata().expect("is there").len() - 100).expect("cuts");
+    let store = open(target.path());
+    assert_eq!((store.revision(), store.count("")), (Revision(19), 19));
+}
+
+#[tokio::test]
+async fn a_changed_byte_in_the_middle_of_the_wal_is_damage_and_not_its_end() {
+    for place in [3, 32 + 9, 32 + 24 + 8000, 32 + 4 * (24 + 8192) + 100] {
+        let target = tempfile::tempdir().expect("a directory");
+        let file = killed(target.path()).await;
+        let mut bytes = std::fs::read(&file).expect("reads");
+        bytes[place] ^= 0x10;
+        std::fs::write(&file, bytes).expect("writes");
+        assert_damaged(target.path());
+    }
+}
+
 /// Writes until there is no room; returns the number of writes that went through.
 async fn fill_until_full(store: &SqliteStore) -> u64 {
     let value = "x".repeat(40_000);

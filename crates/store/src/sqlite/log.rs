@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::checkpoint::Checkpointer;
-use super::{OpenError, checksum};
+use super::{OpenError, checksum, wal};
 use crate::Revision;
 use crate::log::{Cut, Log, LogError, Row, RowId};
 use crate::recovery::{Recovered, Replay};
@@ -52,6 +52,11 @@ impl SqliteLog {
         // SQLite would take an empty file for a new one.
         if std::fs::metadata(&path).is_ok_and(|found| found.len() == 0) {
             return Err(OpenError::damaged(&path, "the file is empty".to_owned()));
+        }
+        let journal = path.with_extension("db-wal");
+        let unread = |source| OpenError::Directory { path: journal.clone(), source };
+        if let Some(detail) = wal::damage(&journal).map_err(unread)? {
+            return Err(OpenError::damaged(&path, detail));
         }
         let connection = connect(&path).map_err(failed)?;
         check_structure(&connection, &path)?;

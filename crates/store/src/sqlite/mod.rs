@@ -8,6 +8,7 @@ mod checkpoint;
 mod checksum;
 mod lock;
 mod log;
+mod wal;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
