@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::resources::canonical;
 use crate::kinds::read::{self, Read};
 
 /// Grace period of pods that name none.
@@ -76,6 +77,9 @@ fn default_container(container: &mut Value) {
     read::set_default_text(container, "terminationMessagePath", "/dev/termination-log");
     read::set_default_text(container, "terminationMessagePolicy", "File");
     read::set_default(container, "resources", json!({}));
+    for list in ["limits", "requests"] {
+        canonical(container.get_mut("resources").and_then(|resources| resources.get_mut(list)));
+    }
     for port in read::list_mut(container, "ports") {
         read::set_default_text(port, "protocol", "TCP");
     }

@@ -6,5 +6,10 @@
 pub(crate) mod check;
 pub(crate) mod containers;
 pub(crate) mod defaults;
+pub(crate) mod env;
+pub(crate) mod probes;
 pub(crate) mod resources;
+pub(crate) mod scheduling;
+pub(crate) mod security;
+pub(crate) mod volumes;
 pub(crate) mod warnings;

@@ -1,0 +1,139 @@
+//! What a pod says about where it wants to run.
+
+use model::field::{Error, ErrorList, Path};
+use serde_json::Value;
+
+use crate::kinds::check;
+use crate::kinds::read::Read;
+
+/// Effects that a toleration may name.
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+
+/// Node selector, affinity, tolerations, spread and gates.
+pub(crate) fn scheduling(spec: &Value, path: &Path) -> ErrorList {
+    let mut errors = check::labels(spec.at("nodeSelector"), &path.child("nodeSelector"));
+    errors.extend(affinity(spec.at("affinity"), &path.child("affinity")));
+    for (index, toleration) in spec.list("tolerations").iter().enumerate() {
+        errors.extend(check_toleration(toleration, &path.child("tolerations").index(index)));
+    }
+    for (index, spread) in spec.list("topologySpreadConstraints").iter().enumerate() {
+        errors.extend(check_spread(spread, &path.child("topologySpreadConstraints").index(index)));
+    }
+    let gates = spec.list("schedulingGates");
+    for (index, gate) in gates.iter().enumerate() {
+        let path = path.child("schedulingGates").index(index);
+        let name = gate.text("name");
+        errors.extend(check::each(&path, name, model::names::qualified_name(name)));
+        if gates[..index].contains(gate) {
+            errors.push(Error::duplicate(&path, name));
+        }
+    }
+    errors
+}
+
+fn check_toleration(toleration: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (key, value) = (toleration.text("key"), toleration.text("value"));
+    let (operator, effect) = (toleration.text("operator"), toleration.text("effect"));
+    if !key.is_empty() {
+        errors.extend(check::each(&path.child("key"), key, model::names::qualified_name(key)));
+    } else if operator != "Exists" {
+        let detail =
+            "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+        errors.push(Error::invalid(&path.child("operator"), operator, detail));
+    }
+    if toleration.has("tolerationSeconds") && effect != "NoExecute" {
+        let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
+        errors.push(Error::invalid(&path.child("effect"), effect, detail));
+    }
+    let path_of_operator = path.child("operator");
+    match operator {
+        "Equal" | "" => {
+            errors.extend(check::each(&path_of_operator, value, model::names::label_value(value)));
+        }
+        "Exists" if !value.is_empty() => {
+            let detail = "value must be empty when `operator` is 'Exists'";
+            errors.push(Error::invalid(&path_of_operator, toleration.clone(), detail));
+        }
+        "Exists" => {}
+        other => errors.push(Error::not_supported(&path_of_operator, other, &["Equal", "Exists"])),
+    }
+    if !effect.is_empty() {
+        check::one_of_if_set(toleration, path, "effect", &EFFECTS, &mut errors);
+    }
+    errors
+}
+
+fn affinity(affinity: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let node = affinity.at("nodeAffinity");
+    let at = path.child("nodeAffinity");
+    let required = node.at("requiredDuringSchedulingIgnoredDuringExecution");
+    if !required.is_null() {
+        let path = at.child("requiredDuringSchedulingIgnoredDuringExecution");
+        errors.extend(check::node_selector(required, &path));
+    }
+    for (index, term) in node.list("preferredDuringSchedulingIgnoredDuringExecution").iter().enumerate() {
+        let path = at.child("preferredDuringSchedulingIgnoredDuringExecution").index(index);
+        errors.extend(weight(term, &path));
+        errors.extend(check::node_selector_term(term.at("preference"), &path.child("preference")));
+    }
+    for name in ["podAffinity", "podAntiAffinity"] {
+        let (pods, path) = (affinity.at(name), path.child(name));
+        let list = "requiredDuringSchedulingIgnoredDuringExecution";
+        for (index, term) in pods.list(list).iter().enumerate() {
+            errors.extend(pod_term(term, &path.child(list).index(index)));
+        }
+        let list = "preferredDuringSchedulingIgnoredDuringExecution";
+        for (index, term) in pods.list(list).iter().enumerate() {
+            let path = path.child(list).index(index);
+            errors.extend(weight(term, &path));
+            errors.extend(pod_term(term.at("podAffinityTerm"), &path.child("podAffinityTerm")));
+        }
+    }
+    errors
+}
+
+fn weight(term: &Value, path: &Path) -> Option<Error> {
+    let weight = term.number("weight").unwrap_or_default();
+    let valid = (1..=100).contains(&weight);
+    (!valid).then(|| Error::invalid(&path.child("weight"), weight, "must be in the range 1-100"))
+}
+
+fn pod_term(term: &Value, path: &Path) -> ErrorList {
+    let mut errors = check::label_selector(term.at("labelSelector"), &path.child("labelSelector"));
+    let selector = term.at("namespaceSelector");
+    errors.extend(check::label_selector(selector, &path.child("namespaceSelector")));
+    for name in term.list("namespaces").iter().filter_map(Value::as_str) {
+        errors.extend(check::each(&path.child("namespace"), name, model::names::dns1123_label(name)));
+    }
+    let key = term.text("topologyKey");
+    let path = path.child("topologyKey");
+    if key.is_empty() {
+        errors.push(Error::required(&path, "can not be empty"));
+    }
+    errors.extend(check::each(&path, key, model::names::qualified_name(key)));
+    errors
+}
+
+fn check_spread(spread: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let skew = spread.number("maxSkew").unwrap_or_default();
+    if skew <= 0 {
+        errors.push(Error::invalid(&path.child("maxSkew"), skew, check::ABOVE_ZERO));
+    }
+    if spread.text("topologyKey").is_empty() {
+        errors.push(Error::required(&path.child("topologyKey"), "can not be empty"));
+    }
+    let actions = ["DoNotSchedule", "ScheduleAnyway"];
+    if !actions.contains(&spread.text("whenUnsatisfiable")) {
+        let path = path.child("whenUnsatisfiable");
+        errors.push(Error::not_supported(&path, spread.text("whenUnsatisfiable"), &actions));
+    }
+    for key in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+        check::one_of_if_set(spread, path, key, &["Honor", "Ignore"], &mut errors);
+    }
+    check::above_zero(spread, path, "minDomains", &mut errors);
+    errors.extend(check::label_selector(spread.at("labelSelector"), &path.child("labelSelector")));
+    errors
+}
