@@ -12,11 +12,32 @@ use std::path::{Path, PathBuf};
 
 /// Packages whose messages a client may send, by their place in the table.
 const PACKAGES: &[&str] = &[
-    "admissionregistration/v1", "apiextensions/v1", "apiregistration/v1", "apps/v1", "authentication/v1",
-    "authorization/v1", "autoscaling/v1", "autoscaling/v2", "batch/v1", "certificates/v1",
-    "coordination/v1", "core/v1", "discovery/v1", "events/v1", "flowcontrol/v1", "intstr", "meta/v1",
-    "networking/v1", "node/v1", "policy/v1", "rbac/v1", "resource", "resource/v1", "runtime",
-    "scheduling/v1", "storage/v1",
+    "admissionregistration/v1",
+    "apiextensions/v1",
+    "apiregistration/v1",
+    "apps/v1",
+    "authentication/v1",
+    "authorization/v1",
+    "autoscaling/v1",
+    "autoscaling/v2",
+    "batch/v1",
+    "certificates/v1",
+    "coordination/v1",
+    "core/v1",
+    "discovery/v1",
+    "events/v1",
+    "flowcontrol/v1",
+    "intstr",
+    "meta/v1",
+    "networking/v1",
+    "node/v1",
+    "policy/v1",
+    "rbac/v1",
+    "resource",
+    "resource/v1",
+    "runtime",
+    "scheduling/v1",
+    "storage/v1",
 ];
 
 #[derive(Debug)]
@@ -97,7 +118,9 @@ fn files(root: &Path, suffix: &str) -> std::io::Result<Vec<PathBuf>> {
 /// `api.core.v1` is `core/v1`; `apimachinery.pkg.util.intstr` is `intstr`.
 fn short_package(segments: &[&str]) -> String {
     match segments {
-        [.., group, version] if version.starts_with('v') && version.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => {
+        [.., group, version]
+            if version.starts_with('v') && version.as_bytes().get(1).is_some_and(u8::is_ascii_digit) =>
+        {
             format!("{group}/{version}")
         }
         [.., last] => (*last).to_owned(),
@@ -174,7 +197,8 @@ fn read_go_field(line: &str) -> Option<(u32, GoField)> {
     if line.starts_with("//") {
         return None;
     }
-    let tag = |key: &str| Some(tags.split_once(&format!("{key}:\""))?.1.split('"').next().unwrap_or_default());
+    let tag =
+        |key: &str| Some(tags.split_once(&format!("{key}:\""))?.1.split('"').next().unwrap_or_default());
     let number = tag("protobuf")?.split(',').nth(1)?.parse().ok()?;
     let json = tag("json")?;
     let (json, options) = json.split_once(',').unwrap_or((json, ""));

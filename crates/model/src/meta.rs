@@ -65,11 +65,8 @@ mod tests {
     #[test]
     fn the_controller_is_the_owner_that_says_so() {
         let kind = GroupVersionKind::constant("apps", "v1", "StatefulSet");
-        let set = ObjectMeta {
-            name: Some("web".to_owned()),
-            uid: Some("u1".to_owned()),
-            ..ObjectMeta::default()
-        };
+        let set =
+            ObjectMeta { name: Some("web".to_owned()), uid: Some("u1".to_owned()), ..ObjectMeta::default() };
         let managing = owner_reference(&set, &kind);
         assert_eq!(managing.api_version, "apps/v1");
         let plain = OwnerReference { controller: None, uid: "u0".to_owned(), ..managing.clone() };

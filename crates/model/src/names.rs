@@ -230,8 +230,8 @@ pub fn env_var_name(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     let bytes = text.as_bytes();
     let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
-    let valid = bytes.first().is_some_and(|first| inner(first) && !first.is_ascii_digit())
-        && bytes.iter().all(inner);
+    let valid =
+        bytes.first().is_some_and(|first| inner(first) && !first.is_ascii_digit()) && bytes.iter().all(inner);
     if !valid {
         let rule = "a valid environment variable name must consist of alphabetic characters, digits, '_', \
                     '-', or '.', and must not start with a digit";

@@ -3,7 +3,7 @@
 //! `serde_json`'s own `Value` silently keeps the last of two; here their paths are recorded on the way.
 //! The same visitor serves JSON and YAML.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -15,6 +15,10 @@ use super::{DUPLICATES_MAX, Decoded};
 /// whatever may come later are held to it too.
 pub(super) const DEPTH_MAX: usize = 128;
 
+/// Most objects and lists in one body. An object of one field costs ten bytes of JSON and some 700 of memory,
+/// so this bounds one body to some 140 MB; the largest custom resource definitions have a few ten thousand.
+pub(super) const OBJECTS_MAX: usize = 200_000;
+
 pub(super) fn from_json(bytes: &[u8]) -> Result<Decoded, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let decoded = from_deserializer(&mut deserializer)?;
@@ -23,9 +27,16 @@ pub(super) fn from_json(bytes: &[u8]) -> Result<Decoded, serde_json::Error> {
 }
 
 pub(super) fn from_deserializer<'de, D: Deserializer<'de>>(input: D) -> Result<Decoded, D::Error> {
-    let duplicates = RefCell::new(Vec::new());
-    let value = Node { step: Step::Root, depth: 0, duplicates: &duplicates }.deserialize(input)?;
-    Ok(Decoded { value, duplicate_fields: duplicates.into_inner() })
+    let seen = Seen::default();
+    let value = Node { step: Step::Root, depth: 0, seen: &seen }.deserialize(input)?;
+    Ok(Decoded { value, duplicate_fields: seen.duplicates.into_inner() })
+}
+
+/// What is gathered on the way through a body.
+#[derive(Default)]
+struct Seen {
+    duplicates: RefCell<Vec<String>>,
+    objects: Cell<usize>,
 }
 
 /// One step of the path from the root, linked on the stack: nothing is allocated while all is well.
@@ -51,16 +62,19 @@ impl fmt::Display for Step<'_> {
 struct Node<'a> {
     step: Step<'a>,
     depth: usize,
-    duplicates: &'a RefCell<Vec<String>>,
+    seen: &'a Seen,
 }
 
 impl Node<'_> {
     fn descend<E: Error>(self) -> Result<usize, E> {
-        if self.depth < DEPTH_MAX {
-            Ok(self.depth + 1)
-        } else {
-            Err(E::custom(format!("exceeded max depth {DEPTH_MAX}")))
+        if self.depth >= DEPTH_MAX {
+            return Err(E::custom(format!("exceeded max depth {DEPTH_MAX}")));
         }
+        self.seen.objects.set(self.seen.objects.get() + 1);
+        if self.seen.objects.get() > OBJECTS_MAX {
+            return Err(E::custom(format!("more than {OBJECTS_MAX} objects in one body")));
+        }
+        Ok(self.depth + 1)
     }
 }
 
@@ -120,7 +134,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut list = Vec::new();
         loop {
             let step = Step::Index(&self.step, list.len());
-            match items.next_element_seed(Node { step, depth, duplicates: self.duplicates })? {
+            match items.next_element_seed(Node { step, depth, seen: self.seen })? {
                 Some(item) => list.push(item),
                 None => return Ok(Value::Array(list)),
             }
@@ -132,9 +146,9 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let step = Step::Field(&self.step, &key);
-            let value = entries.next_value_seed(Node { step, depth, duplicates: self.duplicates })?;
+            let value = entries.next_value_seed(Node { step, depth, seen: self.seen })?;
             if map.contains_key(&key) {
-                let mut duplicates = self.duplicates.borrow_mut();
+                let mut duplicates = self.seen.duplicates.borrow_mut();
                 let path = step.to_string();
                 if duplicates.len() < DUPLICATES_MAX && !duplicates.contains(&path) {
                     duplicates.push(path);

@@ -1,6 +1,19 @@
 //! YAML bodies: one document, read as the JSON it stands for.
+//!
+//! Anchors and aliases are allowed, but what they expand to is bounded: a few lines of YAML can stand for
+//! billions of values.
 
-use super::{BODY_BYTES_MAX, Decoded, tree};
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
+
+use super::{Decoded, tree};
+
+/// Most nodes, and most events replayed for aliases. A body of 3 MiB has at most 1.5 million nodes, of which
+/// each costs some 100 bytes; real manifests have thousands.
+const NODES_MAX: usize = 250_000;
+/// Most bytes that aliases may make of the body's texts.
+const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most uses of aliases.
+const ALIASES_MAX: usize = 1_000;
 
 /// Why a YAML body was refused.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +40,24 @@ fn first_line(text: &str) -> String {
 }
 
 fn options() -> serde_saphyr::Options {
-    let _ = BODY_BYTES_MAX;
-    serde_saphyr::Options::default()
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: 4 * NODES_MAX,
+            max_nodes: NODES_MAX,
+            max_aliases: ALIASES_MAX,
+            max_anchors: ALIASES_MAX,
+            max_recorded_anchor_events: NODES_MAX,
+            max_recorded_anchor_bytes: TEXT_BYTES_MAX,
+            max_total_scalar_bytes: TEXT_BYTES_MAX,
+            max_depth: tree::DEPTH_MAX,
+            flow_nesting_limit: tree::DEPTH_MAX,
+            max_documents: 1,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: NODES_MAX,
+        },
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        merge_keys: MergeKeyPolicy::Merge,
+        with_snippet: false,
+    }
 }

@@ -30,7 +30,9 @@ pub fn validate_object_meta(
     let generate_name = meta.generate_name.as_deref().unwrap_or_default();
     if !generate_name.is_empty() {
         let path = path.child("generateName");
-        errors.extend(name_rule(generate_name, true).iter().map(|text| Error::invalid(&path, generate_name, text)));
+        errors.extend(
+            name_rule(generate_name, true).iter().map(|text| Error::invalid(&path, generate_name, text)),
+        );
     }
     let name = meta.name.as_deref().unwrap_or_default();
     if name.is_empty() {
@@ -79,11 +81,7 @@ pub fn validate_object_meta_update(new: &ObjectMeta, old: &ObjectMeta, path: &Pa
     let stamp = path.child("deletionTimestamp");
     errors.extend(immutable(&new.deletion_timestamp, &old.deletion_timestamp, &stamp));
     let grace = path.child("deletionGracePeriodSeconds");
-    errors.extend(immutable(
-        &new.deletion_grace_period_seconds,
-        &old.deletion_grace_period_seconds,
-        &grace,
-    ));
+    errors.extend(immutable(&new.deletion_grace_period_seconds, &old.deletion_grace_period_seconds, &grace));
     errors.extend(validate_shared(new, path));
     errors
 }
@@ -192,17 +190,14 @@ pub fn validate_finalizers(meta: &ObjectMeta, path: &Path) -> ErrorList {
         errors.extend(texts.iter().map(|text| Error::invalid(path, finalizer.as_str(), text)));
     }
     if has_finalizer(meta, FINALIZER_ORPHAN) && has_finalizer(meta, FINALIZER_FOREGROUND) {
-        let detail =
-            format!("finalizer {FINALIZER_ORPHAN} and {FINALIZER_FOREGROUND} cannot be both set");
+        let detail = format!("finalizer {FINALIZER_ORPHAN} and {FINALIZER_FOREGROUND} cannot be both set");
         errors.push(Error::invalid(path, finalizers.clone(), detail));
     }
     errors
 }
 
 fn validate_no_new_finalizers(new: &ObjectMeta, old: &ObjectMeta, path: &Path) -> Option<Error> {
-    let set = |meta: &ObjectMeta| -> BTreeSet<String> {
-        meta.finalizers.iter().flatten().cloned().collect()
-    };
+    let set = |meta: &ObjectMeta| -> BTreeSet<String> { meta.finalizers.iter().flatten().cloned().collect() };
     let added: Vec<String> = set(new).difference(&set(old)).map(|one| format!("{one:?}")).collect();
     if added.is_empty() {
         return None;

@@ -23,7 +23,10 @@ fn labels_of_rfc_1123() {
     let longest = "a".repeat(63);
     allowed(dns1123_label, &["a", "ab", "abc", "a1", "a-1", "a--1--2--b", "0", "01", "1-2", &longest]);
     let too_long = "a".repeat(64);
-    refused(dns1123_label, &["", "A", "aBc", "-", "a-", "-a", "1-", "_", "a_b", "a.b", " a", "a b", &too_long]);
+    refused(
+        dns1123_label,
+        &["", "A", "aBc", "-", "a-", "-a", "1-", "_", "a_b", "a.b", " a", "a b", &too_long],
+    );
     assert_eq!(dns1123_label("a.b"), ["must not contain dots"]);
     assert_eq!(
         dns1123_label("A"),
@@ -63,10 +66,7 @@ fn qualified_names_have_at_most_one_prefix() {
     let long = format!("{}/{}", "a".repeat(253), "b".repeat(63));
     allowed(qualified_name, &["simple", "now-with-dashes", "1-starts", "1.2.3/a_B", "UppercaseIsOK", &long]);
     refused(qualified_name, &["", "/", "a/", "/a", "a/b/c", "-a", "a-", "A/b", "a@b", &"a".repeat(64)]);
-    assert_eq!(
-        qualified_name("/a"),
-        ["prefix part must be non-empty"]
-    );
+    assert_eq!(qualified_name("/a"), ["prefix part must be non-empty"]);
     assert_eq!(
         qualified_name("a/"),
         [
@@ -140,7 +140,7 @@ fn a_prefix_may_end_in_a_dash() {
     assert!(!name_is_dns_label("web-", false).is_empty());
     assert!(!name_is_dns_label("-", true).is_empty());
     assert!(name_is_dns_subdomain("web.a-", true).is_empty());
-    assert!(!name_is_dns1035_label("1-", true).is_empty());
+    assert!(!name_is_dns1035_label("1a-", true).is_empty());
 }
 
 proptest! {

@@ -32,11 +32,7 @@ impl Decoder {
             Special::Json => json(single(bytes, name)?.bytes(name)?, name),
             Special::RawExtension => {
                 let raw = single(bytes, name)?.bytes(name)?;
-                if raw.starts_with(MAGIC) {
-                    self.envelope(raw, depth + 1)
-                } else {
-                    json(raw, name)
-                }
+                if raw.starts_with(MAGIC) { self.envelope(raw, depth + 1) } else { json(raw, name) }
             }
             Special::Items => {
                 let mut object = Map::new();

@@ -157,9 +157,12 @@ fn special(name: &str) -> Option<Special> {
         "intstr.IntOrString" => Special::IntOrString,
         "meta/v1.FieldsV1" | "apiextensions/v1.JSON" => Special::Json,
         "runtime.RawExtension" => Special::RawExtension,
-        "meta/v1.Verbs" | "authentication/v1.ExtraValue" | "authorization/v1.ExtraValue"
+        "meta/v1.Verbs"
+        | "authentication/v1.ExtraValue"
+        | "authorization/v1.ExtraValue"
         | "certificates/v1.ExtraValue" => Special::Items,
-        "apiextensions/v1.JSONSchemaPropsOrArray" | "apiextensions/v1.JSONSchemaPropsOrBool"
+        "apiextensions/v1.JSONSchemaPropsOrArray"
+        | "apiextensions/v1.JSONSchemaPropsOrBool"
         | "apiextensions/v1.JSONSchemaPropsOrStringArray" => Special::SchemaOr,
         _ => return None,
     })

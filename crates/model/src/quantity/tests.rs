@@ -59,7 +59,8 @@ fn the_canonical_form_has_no_fraction_and_the_largest_suffix() {
 
 #[test]
 fn what_is_not_a_quantity_is_refused_in_upstreams_words() {
-    for text in ["", ".", "-", "+", "1.1.1", "1+1.0M", " 1", "1 ", "- 1", "aoeu", "++1", "1,5", "0x10", "ä"] {
+    for text in ["", ".", "-", "+", "1.1.1", "1+1.0M", " 1", "1 ", "- 1", "aoeu", "++1", "1,5", "0x10", "ä"]
+    {
         assert_eq!(Quantity::parse(text), Err(QuantityError::FormatWrong), "{text:?}");
     }
     let suffixes = ["0.1mi", "1i", ".5i", "-3.01i", "-3.01e-", "1K", "1ki", "1e", "1e+", "1ee3", "1KiB"];

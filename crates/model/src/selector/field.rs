@@ -165,11 +165,7 @@ mod tests {
             .iter()
             .map(|one| (one.field.as_str(), one.equals, one.value.as_str()))
             .collect();
-        assert_eq!(list, [
-            ("metadata.name", true, "a"),
-            ("status.phase", false, "Running"),
-            ("x", true, "")
-        ]);
+        assert_eq!(list, [("metadata.name", true, "a"), ("status.phase", false, "Running"), ("x", true, "")]);
         assert_eq!(selector.to_string(), "metadata.name=a,status.phase!=Running,x=");
         assert_eq!(selector.exact("metadata.name"), Some("a"));
         assert_eq!(selector.exact("status.phase"), None);

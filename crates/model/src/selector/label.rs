@@ -110,9 +110,7 @@ impl Requirement {
             Operator::In | Operator::Equals | Operator::DoubleEquals => {
                 value.is_some_and(|value| self.values.contains(value))
             }
-            Operator::NotIn | Operator::NotEquals => {
-                value.is_none_or(|value| !self.values.contains(value))
-            }
+            Operator::NotIn | Operator::NotEquals => value.is_none_or(|value| !self.values.contains(value)),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
             Operator::GreaterThan => self.compares(value, |value, bound| value > bound),

@@ -106,9 +106,8 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, String> {
     loop {
         match parser.lookahead(Context::Values) {
             (Token::Identifier | Token::Bang, _) => {
-                let requirement = parser
-                    .requirement()
-                    .map_err(|error| format!("unable to parse requirement: {error}"))?;
+                let requirement =
+                    parser.requirement().map_err(|error| format!("unable to parse requirement: {error}"))?;
                 requirements.push(requirement);
                 match parser.consume(Context::Values) {
                     (Token::End, _) => return Ok(requirements),

@@ -81,13 +81,35 @@ fn what_is_no_selector_is_refused_in_upstreams_words() {
 #[test]
 fn matching_follows_the_operator() {
     let pod = labels(&[("app", "web"), ("tier", ""), ("n", "10")]);
-    let matching = ["", "app=web", "app in (web,db)", "app", "tier=", "!other", "other!=x", "other notin (x)",
-        "n>9", "n<11", "app=web,n>9"];
+    let matching = [
+        "",
+        "app=web",
+        "app in (web,db)",
+        "app",
+        "tier=",
+        "!other",
+        "other!=x",
+        "other notin (x)",
+        "n>9",
+        "n<11",
+        "app=web,n>9",
+    ];
     for text in matching {
         assert!(parse(text).matches(&pod), "{text:?}");
     }
-    let others = ["app=db", "other", "other=", "!app", "app!=web", "app notin (web)", "n>10", "n<10", "app>1",
-        "other<1", "app=web,n>10"];
+    let others = [
+        "app=db",
+        "other",
+        "other=",
+        "!app",
+        "app!=web",
+        "app notin (web)",
+        "n>10",
+        "n<10",
+        "app>1",
+        "other<1",
+        "app=web,n>10",
+    ];
     for text in others {
         assert!(!parse(text).matches(&pod), "{text:?}");
     }
