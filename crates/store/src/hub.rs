@@ -70,7 +70,9 @@ impl Hub {
         let key = event.entry.key.as_bytes();
         let mut emptied = Vec::new();
         for &length in self.lengths.range(..=key.len()).map(|(length, _)| length) {
-            let Some(list) = self.by_prefix.get_mut(&key[..length]) else { continue };
+            let Some(list) = self.by_prefix.get_mut(&key[..length]) else {
+                continue;
+            };
             let before = list.len();
             list.retain(|subscriber| subscriber.offer(event));
             self.watchers -= before - list.len();
@@ -98,8 +100,12 @@ impl Hub {
         for list in self.by_prefix.values_mut() {
             list.retain(|subscriber| !subscriber.sender.is_closed());
         }
-        let empty: Vec<Box<[u8]>> =
-            self.by_prefix.iter().filter(|(_, list)| list.is_empty()).map(|(prefix, _)| prefix.clone()).collect();
+        let empty: Vec<Box<[u8]>> = self
+            .by_prefix
+            .iter()
+            .filter(|(_, list)| list.is_empty())
+            .map(|(prefix, _)| prefix.clone())
+            .collect();
         for prefix in empty {
             self.remove_prefix(&prefix);
         }
@@ -108,7 +114,10 @@ impl Hub {
 
     fn remove_prefix(&mut self, prefix: &[u8]) {
         self.by_prefix.remove(prefix);
-        let count = self.lengths.get_mut(&prefix.len()).expect("a prefix's length is counted");
+        let count = self
+            .lengths
+            .get_mut(&prefix.len())
+            .expect("a prefix's length is counted");
         *count -= 1;
         if *count == 0 {
             self.lengths.remove(&prefix.len());

@@ -125,7 +125,9 @@ impl Index {
         if prefix.ends_with('/') {
             return self.below.get(prefix).copied().unwrap_or(0);
         }
-        self.walk(prefix, None).filter(|(_, versions)| at(versions, None).is_some()).count()
+        self.walk(prefix, None)
+            .filter(|(_, versions)| at(versions, None).is_some())
+            .count()
     }
 
     pub(crate) fn range(&self, range: &Range) -> Result<Page, ReadError> {
@@ -136,7 +138,9 @@ impl Index {
         let mut entries = Vec::new();
         let mut remaining = 0;
         for (key, versions) in self.walk(&range.prefix, range.after.as_deref()) {
-            let Some(version) = at(versions, range.at) else { continue };
+            let Some(version) = at(versions, range.at) else {
+                continue;
+            };
             if entries.len() < limit {
                 entries.push(entry(key, version));
             } else {
@@ -154,13 +158,20 @@ impl Index {
     pub(crate) fn changes(&self, prefix: &str, after: Revision) -> Result<Vec<Event>, ReadError> {
         self.check_reach(after)?;
         let start = self.history.partition_point(|past| past.row.revision() <= after);
-        let wanted = self.history.range(start..).filter(|past| past.event.entry.key.starts_with(prefix));
+        let wanted = self
+            .history
+            .range(start..)
+            .filter(|past| past.event.entry.key.starts_with(prefix));
         Ok(wanted.map(|past| past.event.clone()).collect())
     }
 
     /// Keys whose time has run out at `now_ms`, at most `limit`, and the version that ran out.
     pub(crate) fn expired(&self, now_ms: i64, limit: usize) -> Vec<(Arc<str>, Revision)> {
-        let due = self.expiries.iter().take_while(|(when, _)| *when <= now_ms).take(limit);
+        let due = self
+            .expiries
+            .iter()
+            .take_while(|(when, _)| *when <= now_ms)
+            .take(limit);
         due.filter_map(|(_, key)| {
             let (key, version) = self.current(key)?;
             Some((key.clone(), version.object.revision()))
@@ -175,7 +186,12 @@ impl Index {
 
     /// Takes over a durable change. Changes come in the order of their rows.
     pub(crate) fn apply(&mut self, change: Change) {
-        let Change { row, at_ms, event, version } = change;
+        let Change {
+            row,
+            at_ms,
+            event,
+            version,
+        } = change;
         assert!(row.revision() >= self.revision, "changes are applied in order");
         self.revision = row.revision();
         let key = event.entry.key.clone();
@@ -240,11 +256,18 @@ impl Index {
 
     /// Forgets every change up to and including `through`.
     pub(crate) fn forget(&mut self, through: Revision, garbage: &mut VecDeque<RowId>) {
-        while self.history.front().is_some_and(|past| past.row.revision() <= through) {
+        while self
+            .history
+            .front()
+            .is_some_and(|past| past.row.revision() <= through)
+        {
             let past = self.history.pop_front().expect("there is a front");
             self.history_bytes -= past.event.entry.object.bytes().len();
             let key = &past.event.entry.key;
-            let versions = self.keys.get_mut(key).expect("a key in the history is in the index");
+            let versions = self
+                .keys
+                .get_mut(key)
+                .expect("a key in the history is in the index");
             let mut kept = versions.partition_point(|stamped| stamped.row < past.row);
             if versions[kept].version.is_none() {
                 kept += 1;
@@ -264,10 +287,16 @@ impl Index {
 
     fn check_reach(&self, asked: Revision) -> Result<(), ReadError> {
         if asked > self.revision {
-            return Err(ReadError::Future { asked, newest: self.revision });
+            return Err(ReadError::Future {
+                asked,
+                newest: self.revision,
+            });
         }
         if asked < self.oldest {
-            return Err(ReadError::Compacted { asked, oldest: self.oldest });
+            return Err(ReadError::Compacted {
+                asked,
+                oldest: self.oldest,
+            });
         }
         Ok(())
     }
@@ -297,7 +326,10 @@ fn entry(key: &Arc<str>, version: &Version) -> Entry {
 fn at(versions: &[Stamped], revision: Option<Revision>) -> Option<&Version> {
     let newest = match revision {
         None => versions.last(),
-        Some(revision) => versions.iter().rev().find(|stamped| stamped.row.revision() <= revision),
+        Some(revision) => versions
+            .iter()
+            .rev()
+            .find(|stamped| stamped.row.revision() <= revision),
     };
     newest.and_then(|stamped| stamped.version.as_ref())
 }

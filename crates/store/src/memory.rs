@@ -76,10 +76,20 @@ impl MemoryDisk {
 impl Log for MemoryDisk {
     fn append(&mut self, rows: &[Row]) -> Result<(), LogError> {
         let mut disk = self.disk();
-        let fault = if disk.faults.is_empty() { None } else { Some(disk.faults.remove(0)) };
-        let failed = |detail: &str| LogError::Failed { detail: detail.to_owned() };
+        let fault = if disk.faults.is_empty() {
+            None
+        } else {
+            Some(disk.faults.remove(0))
+        };
+        let failed = |detail: &str| LogError::Failed {
+            detail: detail.to_owned(),
+        };
         match fault {
-            Some(Fault::Full) => return Err(LogError::Full { detail: "the simulated disk is full".to_owned() }),
+            Some(Fault::Full) => {
+                return Err(LogError::Full {
+                    detail: "the simulated disk is full".to_owned(),
+                });
+            }
             Some(Fault::Lost) => return Err(failed("the simulated disk lost a write")),
             Some(Fault::Unconfirmed) => disk.unsynced.extend(rows.iter().map(|row| row.id)),
             None => {}
@@ -108,7 +118,9 @@ impl Log for MemoryDisk {
         let mut disk = self.disk();
         if disk.repairs_that_fail > 0 {
             disk.repairs_that_fail -= 1;
-            return Err(LogError::Failed { detail: "the simulated disk is still broken".to_owned() });
+            return Err(LogError::Failed {
+                detail: "the simulated disk is still broken".to_owned(),
+            });
         }
         disk.rows.retain(|id, _| id.revision() <= newest);
         disk.unsynced.clear();
@@ -199,7 +211,9 @@ impl Inner {
 /// Waits for the next key's time and removes it; ends with the store.
 async fn expire_in_time(inner: Weak<Inner>) {
     loop {
-        let Some(store) = inner.upgrade().filter(|store| !store.shared.is_closed()) else { return };
+        let Some(store) = inner.upgrade().filter(|store| !store.shared.is_closed()) else {
+            return;
+        };
         let wait_ms = store.expire();
         let woken = async {
             store.wake.notified().await;
@@ -231,12 +245,23 @@ impl Store for MemoryStore {
         if self.inner.shared.is_closed() {
             return Err(CommitError::Closed);
         }
-        let outcome = writer.commit(std::slice::from_ref(&txn)).pop().expect("one transaction, one outcome");
+        let outcome = writer
+            .commit(std::slice::from_ref(&txn))
+            .pop()
+            .expect("one transaction, one outcome");
         if writer.backlog_rows() >= DISCARD_BACKLOG_ROWS {
             writer.maintain();
         }
         drop(writer);
-        if txn.ops.iter().any(|op| matches!(op, crate::Op::Put { ttl_seconds: Some(_), .. })) {
+        if txn.ops.iter().any(|op| {
+            matches!(
+                op,
+                crate::Op::Put {
+                    ttl_seconds: Some(_),
+                    ..
+                }
+            )
+        }) {
             self.inner.wake.notify_one();
         }
         outcome

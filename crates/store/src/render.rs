@@ -49,7 +49,10 @@ mod tests {
         let bytes = fill(&template, Revision(99));
         assert_eq!(&bytes[..], br#"{"v":"99","x":1}"#);
         let object = Encoded::new(bytes, Revision(99));
-        assert_eq!(&refill(&object, Some(6), Revision(100))[..], br#"{"v":"100","x":1}"#);
+        assert_eq!(
+            &refill(&object, Some(6), Revision(100))[..],
+            br#"{"v":"100","x":1}"#
+        );
         assert_eq!(&refill(&object, None, Revision(100))[..], br#"{"v":"99","x":1}"#);
     }
 }

@@ -54,7 +54,10 @@ impl SqliteLog {
             return Err(OpenError::damaged(&path, "the file is empty".to_owned()));
         }
         let journal = path.with_extension("db-wal");
-        let unread = |source| OpenError::Directory { path: journal.clone(), source };
+        let unread = |source| OpenError::Directory {
+            path: journal.clone(),
+            source,
+        };
         if let Some(detail) = wal::damage(&journal).map_err(unread)? {
             return Err(OpenError::damaged(&path, detail));
         }
@@ -62,23 +65,38 @@ impl SqliteLog {
         check_structure(&connection, &path)?;
         let recovered = read_all(&connection, &path)?;
         let checkpointer = Checkpointer::start(&path).map_err(failed)?;
-        let mut log =
-            SqliteLog { path, connection: Some(connection), checkpointer, size_limit_bytes, pages: Pages::default() };
+        let mut log = SqliteLog {
+            path,
+            connection: Some(connection),
+            checkpointer,
+            size_limit_bytes,
+            pages: Pages::default(),
+        };
         log.count_pages();
         Ok((log, recovered))
     }
 
     fn connection(&mut self) -> Result<&mut Connection, LogError> {
-        self.connection.as_mut().ok_or_else(|| LogError::Failed { detail: "the file is not open".to_owned() })
+        self.connection.as_mut().ok_or_else(|| LogError::Failed {
+            detail: "the file is not open".to_owned(),
+        })
     }
 
     fn count_pages(&mut self) {
-        let Some(connection) = &self.connection else { return };
+        let Some(connection) = &self.connection else {
+            return;
+        };
         let number = |name: &str| connection.pragma_query_value(None, name, |row| unsigned(row, 0));
-        if let (Ok(bytes_each), Ok(total), Ok(free)) =
-            (number("page_size"), number("page_count"), number("freelist_count"))
-        {
-            self.pages = Pages { bytes_each, total, free };
+        if let (Ok(bytes_each), Ok(total), Ok(free)) = (
+            number("page_size"),
+            number("page_count"),
+            number("freelist_count"),
+        ) {
+            self.pages = Pages {
+                bytes_each,
+                total,
+                free,
+            };
         }
     }
 
@@ -90,11 +108,15 @@ impl SqliteLog {
         if used + size_bytes(rows) <= self.size_limit_bytes {
             return Ok(());
         }
-        let detail = format!("{} is at its limit of {} bytes", self.path.display(), self.size_limit_bytes);
+        let detail = format!(
+            "{} is at its limit of {} bytes",
+            self.path.display(),
+            self.size_limit_bytes
+        );
         Err(LogError::Full { detail })
     }
 
-    fn failure(&mut self, error: rusqlite::Error) -> LogError {
+    fn failure(&mut self, error: &rusqlite::Error) -> LogError {
         let detail = format!("{}: {error}", self.path.display());
         match error.sqlite_error_code() {
             // SQLite has rolled back; the file is as before.
@@ -111,14 +133,16 @@ impl SqliteLog {
 const ROW_OVERHEAD_BYTES: usize = 64;
 
 fn size_bytes(rows: &[Row]) -> u64 {
-    rows.iter().map(|row| (row.key.len() + row.value.len() + ROW_OVERHEAD_BYTES) as u64).sum()
+    rows.iter()
+        .map(|row| (row.key.len() + row.value.len() + ROW_OVERHEAD_BYTES) as u64)
+        .sum()
 }
 
 impl Log for SqliteLog {
     fn append(&mut self, rows: &[Row]) -> Result<(), LogError> {
         self.check_size(rows)?;
         let outcome = insert(self.connection()?, rows);
-        outcome.map_err(|error| self.failure(error))?;
+        outcome.map_err(|error| self.failure(&error))?;
         self.count_pages();
         let connection = self.connection.as_ref().expect("it has just served");
         self.checkpointer.after_commit(connection, size_bytes(rows));
@@ -127,7 +151,7 @@ impl Log for SqliteLog {
 
     fn discard(&mut self, rows: &[RowId], cut: Cut) -> Result<(), LogError> {
         let outcome = delete(self.connection()?, rows, cut);
-        outcome.map_err(|error| self.failure(error))?;
+        outcome.map_err(|error| self.failure(&error))?;
         self.count_pages();
         // A removed row changes the page that it stood on, or shares one with its neighbours.
         let changed = self.pages.bytes_each * rows.len() as u64;
@@ -151,16 +175,19 @@ impl Log for SqliteLog {
             connection.execute("UPDATE cut SET compacted = compacted", [])?;
             Ok(connection)
         });
-        self.connection = Some(outcome.map_err(|error| self.failure(error))?);
+        self.connection = Some(outcome.map_err(|error| self.failure(&error))?);
         self.count_pages();
         Ok(())
     }
 
     fn maintain(&mut self) {
-        let Some(connection) = &self.connection else { return };
+        let Some(connection) = &self.connection else {
+            return;
+        };
         self.checkpointer.when_idle(connection);
         if self.pages.free > 4 * VACUUM_PAGES_PER_STEP {
-            let outcome = connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES_PER_STEP})"));
+            let outcome =
+                connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES_PER_STEP})"));
             if let Err(error) = outcome {
                 tracing::warn!(%error, "free pages could not be given back to the file system");
             }
@@ -204,7 +231,10 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 /// Makes the file under another name first: a file under its own name is always whole, so an empty one is damage.
 fn make(directory: &Path, path: &Path) -> Result<(), OpenError> {
     let unfinished = directory.join("store.new");
-    let failed = |source| OpenError::Directory { path: unfinished.clone(), source };
+    let failed = |source| OpenError::Directory {
+        path: unfinished.clone(),
+        source,
+    };
     std::fs::File::create(&unfinished).map_err(failed)?;
     let tables = connect(&unfinished).and_then(|connection| {
         connection.execute_batch(&format!(
@@ -224,7 +254,9 @@ fn make(directory: &Path, path: &Path) -> Result<(), OpenError> {
     });
     tables.map_err(|source| OpenError::of_sqlite(&unfinished, source))?;
     std::fs::rename(&unfinished, path).map_err(failed)?;
-    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    std::fs::File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed)
 }
 
 /// SQLite's integers are signed; ours never come near the sign.
@@ -276,36 +308,60 @@ fn delete(connection: &mut Connection, rows: &[RowId], cut: Cut) -> rusqlite::Re
 
 fn check_structure(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::of_sqlite(path, source);
-    let layout: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let layout: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
     if layout != LAYOUT {
-        return Err(OpenError::Layout { path: path.to_owned(), found: layout, known: LAYOUT });
+        return Err(OpenError::Layout {
+            path: path.to_owned(),
+            found: layout,
+            known: LAYOUT,
+        });
     }
     if std::fs::metadata(path).map_or(0, |found| found.len()) > STRUCTURE_CHECK_BYTES_MAX {
         return Ok(());
     }
-    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
-    if said == "ok" { Ok(()) } else { Err(OpenError::damaged(path, said)) }
+    let said: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(failed)?;
+    if said == "ok" {
+        Ok(())
+    } else {
+        Err(OpenError::damaged(path, said))
+    }
 }
 
 fn read_all(connection: &Connection, path: &Path) -> Result<Recovered, OpenError> {
     let failed = |source| OpenError::of_sqlite(path, source);
     let cut = connection
         .query_row("SELECT compacted, base_rows FROM cut WHERE one = 1", [], |row| {
-            Ok(Cut { compacted: Revision(unsigned(row, 0)?), base_rows: unsigned(row, 1)? })
+            Ok(Cut {
+                compacted: Revision(unsigned(row, 0)?),
+                base_rows: unsigned(row, 1)?,
+            })
         })
         .map_err(failed)?;
     let mut replay = Replay::new(cut);
-    let mut statement = connection.prepare("SELECT * FROM log ORDER BY id").map_err(failed)?;
+    let mut statement = connection
+        .prepare("SELECT * FROM log ORDER BY id")
+        .map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
     while let Some(found) = rows.next().map_err(failed)? {
         let (row, kept) = read(found).map_err(failed)?;
         if checksum::of(&row) != kept {
-            let detail = format!("the checksum of the row at revision {} is wrong", row.id.revision());
+            let detail = format!(
+                "the checksum of the row at revision {} is wrong",
+                row.id.revision()
+            );
             return Err(OpenError::damaged(path, detail));
         }
-        replay.take(row).map_err(|damage| OpenError::damaged(path, damage.to_string()))?;
+        replay
+            .take(row)
+            .map_err(|damage| OpenError::damaged(path, damage.to_string()))?;
     }
-    replay.finish().map_err(|damage| OpenError::damaged(path, damage.to_string()))
+    replay
+        .finish()
+        .map_err(|damage| OpenError::damaged(path, damage.to_string()))
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Row, u32)> {

@@ -46,9 +46,13 @@ pub(crate) fn damage(path: &Path) -> std::io::Result<Option<String>> {
                 bad = Some(number);
             }
         }
-        let (Some(bad), true) = (bad, same_age) else { continue };
+        let (Some(bad), true) = (bad, same_age) else {
+            continue;
+        };
         if commit_behind {
-            return Ok(Some(format!("frame {bad} of its WAL is not what was written, and commits follow it")));
+            return Ok(Some(format!(
+                "frame {bad} of its WAL is not what was written, and commits follow it"
+            )));
         }
         commit_behind = word(&frame, 4) != 0;
     }
@@ -69,7 +73,13 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 fn extend((mut first, mut second): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
-    let number = |at: usize| if big_endian { word(bytes, at) } else { word(bytes, at).swap_bytes() };
+    let number = |at: usize| {
+        if big_endian {
+            word(bytes, at)
+        } else {
+            word(bytes, at).swap_bytes()
+        }
+    };
     for at in (0..bytes.len()).step_by(8) {
         first = first.wrapping_add(number(at)).wrapping_add(second);
         second = second.wrapping_add(number(at + 4)).wrapping_add(first);
