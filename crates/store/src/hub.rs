@@ -1,7 +1,8 @@
 //! Who is told of a change.
 //!
 //! Watchers are found by the prefix they asked for, so a commit costs what its interested watchers cost, not
-//! what all do. A watcher that does not keep up is cut off with [`WatchError::Lagged`]; nothing here ever waits.
+//! what all do. A watcher that does not keep up is cut off with [`WatchError::Lagged`]; nothing here ever
+//! waits.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,7 +1,8 @@
 //! The store's contents in memory: every key's current version, the versions that the history still reaches,
 //! and the history of changes itself.
 //!
-//! Pure data: no lock, no clock, no disk. It is told only what is durable already. Read next: `shared.rs` (who
+//! Pure data: no lock, no clock, no disk. It is told only what is durable already. Read next: `shared.rs`
+//! (who
 //! reads it) and `writer.rs` (who changes it).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -24,7 +25,8 @@ pub struct HistoryLimits {
 }
 
 impl Default for HistoryLimits {
-    /// 50,000 changes of 100-odd bytes of bookkeeping are 5 MB; their values are bounded by 32 MiB. Ten minutes is
+    /// 50,000 changes of 100-odd bytes of bookkeeping are 5 MB; their values are bounded by 32 MiB. Ten
+    /// minutes is
     /// twice what upstream's API server keeps, and longer than any client takes to come back.
     fn default() -> HistoryLimits {
         HistoryLimits {

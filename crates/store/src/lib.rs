@@ -4,10 +4,12 @@
 //! revision; a write is acknowledged only after it is durable, many writers sharing one disk flush.
 //! This crate must never know a Kubernetes kind: a value is bytes, a key is a string.
 //!
-//! The way of a write: `commit` → `writer` (conditions, revision) → a [`log::Log`] (durable) → `index` and `hub`
+//! The way of a write: `commit` → `writer` (conditions, revision) → a [`log::Log`] (durable) → `index` and
+//! `hub`
 //! (visible, watched) → acknowledged.
 //!
-//! Read next: [`api`] (the `Store` trait and its values), `writer.rs` (the order of things), `index.rs` (what is
+//! Read next: [`api`] (the `Store` trait and its values), `writer.rs` (the order of things), `index.rs`
+//! (what is
 //! in memory), then the engines: `memory.rs`, `sqlite/`.
 
 pub mod api;

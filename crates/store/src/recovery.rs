@@ -1,6 +1,7 @@
 //! From a log back to the store's contents, checking on the way that nothing is missing.
 //!
-//! Above the cut the log is complete: every revision is there, with all its rows. At or below it, only the number
+//! Above the cut the log is complete: every revision is there, with all its rows. At or below it, only the
+//! number
 //! of rows is known. Whatever does not fit is damage; nothing is ever skipped. Read next: `index.rs`.
 
 use std::collections::VecDeque;

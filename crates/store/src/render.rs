@@ -1,6 +1,7 @@
 //! Writing a commit's own revision into the value it stores.
 //!
-//! A value is bytes; this file knows nothing of them but where the hole is. Read next: [`crate::api::Template`].
+//! A value is bytes; this file knows nothing of them but where the hole is. Read next:
+//! [`crate::api::Template`].
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,7 +16,8 @@ pub(crate) fn fill(template: &Template, revision: Revision) -> Bytes {
     }
 }
 
-/// A stored value as it reads at a later revision: the digits in its hole are replaced. Deletions need it when
+/// A stored value as it reads at a later revision: the digits in its hole are replaced. Deletions need it
+/// when
 /// the caller names no final value (a key whose time ran out).
 pub(crate) fn refill(object: &Encoded, hole: Option<u32>, revision: Revision) -> Bytes {
     match hole {

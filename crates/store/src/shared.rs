@@ -1,7 +1,8 @@
 //! What readers and the writer share: the index and the hub, each behind its lock.
 //!
 //! Order of locks: hub, then index. The writer applies to the index first and publishes afterwards; a watch
-//! begins while it holds the hub, so whatever the index did not show it yet is still to be published, and what
+//! begins while it holds the hub, so whatever the index did not show it yet is still to be published, and
+//! what
 //! the index did show is recognised by its revision and not sent again. No gap, no duplicate.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

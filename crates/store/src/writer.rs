@@ -1,8 +1,10 @@
 //! The one who writes: checks conditions, gives out revisions, has the log keep the rows, and only then shows
 //! the changes to readers and watchers.
 //!
-//! The same for every engine; it is called by one thread at a time and never sleeps. It must never show a change
-//! that the log has not confirmed. Read next: `log.rs` (what an engine does), `transaction.rs` (one transaction).
+//! The same for every engine; it is called by one thread at a time and never sleeps. It must never show a
+//! change
+//! that the log has not confirmed. Read next: `log.rs` (what an engine does), `transaction.rs` (one
+//! transaction).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

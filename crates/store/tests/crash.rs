@@ -1,6 +1,7 @@
 //! Killed at any moment, the store has every write that it acknowledged.
 //!
-//! The test runs itself again as the process that writes: it prints each acknowledgement to a pipe and is killed
+//! The test runs itself again as the process that writes: it prints each acknowledgement to a pipe and is
+//! killed
 //! with SIGKILL after a number of them that differs each round.
 
 mod common;

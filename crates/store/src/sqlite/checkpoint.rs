@@ -1,7 +1,8 @@
 //! Moving what is in the WAL into the file, beside the commits and not in their way.
 //!
 //! A thread of its own copies pages and flushes the file while commits go on. It cannot copy what is written
-//! meanwhile, so the writer copies that short rest itself; only then does the WAL start again at its beginning.
+//! meanwhile, so the writer copies that short rest itself; only then does the WAL start again at its
+//! beginning.
 //! The directory's lock keeps other processes out, so these two connections are all there are.
 
 use std::path::Path;
@@ -14,7 +15,8 @@ use rusqlite::Connection;
 
 use super::log::connect;
 
-/// What a commit adds to the WAL besides its rows: the table's last leaf and the page above it, again each time.
+/// What a commit adds to the WAL besides its rows: the table's last leaf and the page above it, again each
+/// time.
 const COMMIT_OVERHEAD_BYTES: u64 = 2 * 8192;
 
 /// The background begins when about so much stands in the WAL; 1,000 small commits.

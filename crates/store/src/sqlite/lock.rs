@@ -1,6 +1,7 @@
 //! One process at a time in a store's directory.
 //!
-//! The kernel drops the lock with the process, however it ends; the number in the file is only for the message.
+//! The kernel drops the lock with the process, however it ends; the number in the file is only for the
+//! message.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};

@@ -1,6 +1,7 @@
 //! The log in an SQLite file: one table, rows by revision, each with its checksum.
 //!
-//! WAL with `synchronous=FULL`: a transaction is one append and one flush. Every connection of this process is
+//! WAL with `synchronous=FULL`: a transaction is one append and one flush. Every connection of this process
+//! is
 //! here: the writer's, and the checkpointer's in `checkpoint.rs`. Read next: `checkpoint.rs`.
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ use crate::recovery::{Recovered, Replay};
 /// Version of the file's layout, in `user_version`.
 const LAYOUT: i64 = 1;
 
-/// Up to this size the whole file's structure is checked when it is opened (about 1 GB/s); above, the check of
+/// Up to this size the whole file's structure is checked when it is opened (about 1 GB/s); above, the check
+/// of
 /// every row that recovery makes anyway has to do.
 const STRUCTURE_CHECK_BYTES_MAX: u64 = 64 << 20;
 
@@ -228,7 +230,8 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Makes the file under another name first: a file under its own name is always whole, so an empty one is damage.
+/// Makes the file under another name first: a file under its own name is always whole, so an empty one is
+/// damage.
 fn make(directory: &Path, path: &Path) -> Result<(), OpenError> {
     let unfinished = directory.join("store.new");
     let failed = |source| OpenError::Directory {

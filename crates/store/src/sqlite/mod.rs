@@ -39,7 +39,8 @@ const QUEUE_KIB_MAX: u32 = 16 << 10;
 /// So long without a write is a quiet moment, in which the log is looked after.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// The clock may jump, and the history ages: look at it this often. One wake-up a second costs nothing measurable.
+/// The clock may jump, and the history ages: look at it this often. One wake-up a second costs nothing
+/// measurable.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How a store is opened.

@@ -2,7 +2,8 @@
 //! forget every acknowledged commit behind it.
 //!
 //! A commit begins only after the one before was flushed. So a bad frame may be followed by the rest of one
-//! commit, never by a finished commit and more: then it is damage. The format is SQLite's "WAL-Index and WAL file
+//! commit, never by a finished commit and more: then it is damage. The format is SQLite's "WAL-Index and WAL
+//! file
 //! format", section 4 of fileformat2.
 
 use std::fs::File;
