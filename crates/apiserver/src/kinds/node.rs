@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::cells;
 use super::check::{self, root};
 use super::describe::{Names, kind};
+use super::pod_spec::resources::canonical;
 use super::read::{self, Read};
 use crate::kind::{Column, Kind, Strategy, Subresource};
 
@@ -49,6 +50,9 @@ struct Node;
 
 impl Strategy for Node {
     fn default(&self, object: &mut Value) {
+        for list in ["allocatable", "capacity"] {
+            canonical(object.get_mut("status").and_then(|status| status.get_mut(list)));
+        }
         if object.has("status.capacity") && !object.has("status.allocatable") {
             let capacity = object.at("status.capacity").clone();
             read::set(read::object_mut(object, "status"), "allocatable", capacity);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::cells;
 use super::describe::{Names, kind};
+use super::pod_spec::resources::canonical;
 use super::read::{self, Read};
 use super::volume_check;
 use crate::kind::{Column, Kind, Strategy, Subresource};
@@ -48,6 +49,7 @@ struct PersistentVolume;
 impl Strategy for PersistentVolume {
     fn default(&self, object: &mut Value) {
         let spec = read::object_mut(object, "spec");
+        canonical(spec.get_mut("capacity"));
         read::set_default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
         read::set_default(spec, "volumeMode", "Filesystem");
         if let Some(host_path) = read::present_mut(spec, "hostPath") {

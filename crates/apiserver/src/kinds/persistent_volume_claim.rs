@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::cells;
 use super::describe::{Names, kind};
+use super::pod_spec::resources::canonical;
 use super::read::{self, Read};
 use super::volume_check;
 use crate::kind::{Column, Kind, Strategy, Subresource};
@@ -116,7 +117,11 @@ impl Strategy for PersistentVolumeClaim {
 
 /// Defaults of a claim or of a claim template.
 pub(crate) fn default_claim(claim: &mut Value) {
-    read::set_default(read::object_mut(claim, "spec"), "volumeMode", "Filesystem");
+    let spec = read::object_mut(claim, "spec");
+    read::set_default(spec, "volumeMode", "Filesystem");
+    for list in ["limits", "requests"] {
+        canonical(spec.get_mut("resources").and_then(|resources| resources.get_mut(list)));
+    }
     read::set_default_text(read::object_mut(claim, "status"), "phase", "Pending");
 }
 

@@ -85,6 +85,11 @@ impl Strategy for Service {
 
     fn prepare_create(&self, object: &mut Value) {
         read::set(object, "status", json!({"loadBalancer": {}}));
+        let spec = read::object_mut(object, "spec");
+        let address = spec.text("clusterIP").to_owned();
+        if !address.is_empty() && spec.list("clusterIPs").is_empty() {
+            read::set(spec, "clusterIPs", json!([address]));
+        }
         drop_what_the_type_has_not(object);
     }
 
@@ -94,6 +99,12 @@ impl Strategy for Service {
         let kept_type = new.text("spec.type") != "ExternalName" && old.text("spec.type") != "ExternalName";
         let old_ports = old.list("spec.ports").to_vec();
         let spec = read::object_mut(new, "spec");
+        let address = spec.text("clusterIP").to_owned();
+        let unchanged = spec.list("clusterIPs") == old.list("spec.clusterIPs");
+        if unchanged && !address.is_empty() && address != old.text("spec.clusterIP") {
+            // Whoever changes the one field means both.
+            read::set(spec, "clusterIPs", json!([address]));
+        }
         if kept_type {
             for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
                 let unset = spec.text(key).is_empty() && spec.list(key).is_empty();
