@@ -74,8 +74,11 @@ pub fn decode(content_type: Option<&str>, bytes: &[u8], strict: bool) -> Result<
         return Err(Status::new(Reason::RequestEntityTooLarge, message));
     }
     let mut decoded = match encoding {
-        Encoding::Json => tree::from_json(bytes).map_err(|error| unreadable("json", &error))?,
-        Encoding::Yaml => yaml::decode(bytes).map_err(|error| unreadable("yaml", &error))?,
+        Encoding::Json => tree::from_json(bytes).map_err(|error| {
+            Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+        })?,
+        Encoding::Yaml => yaml::decode(bytes)
+            .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?,
         Encoding::Protobuf => {
             let value = protobuf::decode(bytes).map_err(|error| Status::bad_request(error.to_string()))?;
             Decoded { value, duplicate_fields: Vec::new() }
@@ -85,10 +88,6 @@ pub fn decode(content_type: Option<&str>, bytes: &[u8], strict: bool) -> Result<
         decoded.duplicate_fields.clear();
     }
     Ok(decoded)
-}
-
-fn unreadable(what: &str, error: &impl std::fmt::Display) -> Status {
-    Status::bad_request(format!("couldn't get version/kind; {what} parse error: {error}"))
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ use wire::{Item, Reader};
 /// What every protobuf body begins with.
 pub const MAGIC: &[u8] = b"k8s\0";
 
-/// Deepest nesting of messages. The deepest built-in kind, a pod template in a CronJob, needs some 15; schemas
-/// of custom resources nest freely, but not usefully deeper than JSON bodies may.
+/// Deepest nesting of messages. The deepest built-in kind, a pod template in a CronJob, needs some 15;
+/// schemas of custom resources nest freely, but not usefully deeper than JSON bodies may.
 const DEPTH_MAX: usize = 128;
 
 /// Most values in one body: a small message costs two bytes on the wire and a hundred or more here, so this

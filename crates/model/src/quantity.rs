@@ -132,7 +132,7 @@ impl Quantity {
         self.nanos % NANOS == 0
     }
 
-    /// The sum, in this quantity's notation (the other's, when this one is zero); `None` when it is too large.
+    /// The sum, in this quantity's notation (the other's, when this one is zero); `None` when too large.
     #[must_use]
     pub fn checked_add(self, other: Quantity) -> Option<Quantity> {
         self.with_sum(self.nanos + other.nanos, other)
