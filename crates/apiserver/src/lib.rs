@@ -4,7 +4,22 @@
 //! code whatever its kind; what differs between kinds is one descriptor ([`kind::Kind`]) in one file of
 //! [`kinds`]. This crate must never decide anything about workloads.
 //!
-//! Read next: [`kind`] (what a descriptor says), [`kinds`] (the kinds there are).
+//! Read next: [`kind`] (what a descriptor says), [`kinds`] (the kinds there are), [`api`] (what an API is
+//! made of), `pipeline` (the path), `http` (how clients get to it).
 
+mod admission;
+pub mod api;
+pub mod authz;
+mod codec;
+mod events;
+mod http;
 pub mod kind;
 pub mod kinds;
+pub mod openapi;
+mod metrics;
+pub mod pipeline;
+pub mod request;
+mod subresources;
+mod transport;
+
+pub use api::{Api, Config};

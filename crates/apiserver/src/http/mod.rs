@@ -1,0 +1,4 @@
+//! The Kubernetes API over HTTPS.
+
+pub(crate) mod frames;
+pub(crate) mod negotiate;

@@ -1,0 +1,236 @@
+//! Watch: every change of a collection, as this client's selection sees it.
+//!
+//! One stream for HTTP and for the process itself. A client that reads too slowly is cut off by the store
+//! (its queue is bounded) and must resume; it never holds a writer up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::transport::{WatchEvent, WatchEventKind};
+use futures::Stream;
+use model::encoded::{Encoded, Revision};
+use model::status::Status;
+use store::{Event, EventKind, Range, ReadError, Store, WatchError, Watcher};
+use tokio::time::Instant;
+
+use super::read::too_large;
+use super::selection::Selection;
+use crate::api::Api;
+use crate::codec;
+use crate::kind::Kind;
+use crate::request::{Address, WatchQuery};
+
+/// How often a client that asked for bookmarks gets one; upstream's interval.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before the end of a watch with a timeout the last bookmark is sent.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+/// Marks the bookmark that ends the initial events.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+impl Api {
+    /// Every change after `after`.
+    pub(crate) fn watch_live(
+        &self,
+        collection: &Address,
+        query: &WatchQuery,
+        after: Revision,
+    ) -> Result<impl Stream<Item = Result<WatchEvent, Status>> + Send + use<>, Status> {
+        let (selection, prefix) = self.watched(collection, query)?;
+        let watcher = self.store.watch(&prefix, after).map_err(|error| unwatchable(&error))?;
+        Ok(self.stream(collection.kind, selection, watcher, Vec::new(), query, after))
+    }
+
+    /// A watch as clients ask for it: perhaps with what there is first.
+    pub(crate) fn watch(
+        &self,
+        collection: &Address,
+        query: &WatchQuery,
+    ) -> Result<impl Stream<Item = Result<WatchEvent, Status>> + Send + use<>, Status> {
+        self.check_not_future(query.after)?;
+        let (selection, prefix) = self.watched(collection, query)?;
+        let after = query.after.filter(|after| after.0 > 0);
+        if let (Some(after), false) = (after, query.send_initial_events) {
+            let watcher = self.store.watch(&prefix, after).map_err(|error| unwatchable(&error))?;
+            return Ok(self.stream(collection.kind, selection, watcher, Vec::new(), query, after));
+        }
+        let range = Range { prefix: prefix.clone(), ..Range::default() };
+        let page = self.store.range(&range).map_err(|error| unwatchable(&error))?;
+        let watcher = self.store.watch(&prefix, page.revision).map_err(|error| unwatchable(&error))?;
+        let mut initial = Vec::with_capacity(page.entries.len());
+        for entry in &page.entries {
+            let object = codec::present(collection.kind, &entry.object)?;
+            if selection.has(&object)? {
+                initial.push(object);
+            }
+        }
+        Ok(self.stream(collection.kind, selection, watcher, initial, query, page.revision))
+    }
+
+    /// The selection, and the beginning of every key it can have.
+    fn watched(&self, collection: &Address, query: &WatchQuery) -> Result<(Selection, String), Status> {
+        let selection = Selection::parse(collection.kind, &query.label_selector, &query.field_selector)?;
+        let mut prefix = collection.prefix();
+        if let Some(name) = selection.only_name()
+            && (!collection.kind.namespaced || !collection.namespace.is_empty())
+        {
+            prefix.push_str(name);
+        }
+        Ok((selection, prefix))
+    }
+
+    fn stream(
+        &self,
+        kind: &'static Kind,
+        selection: Selection,
+        watcher: Watcher,
+        initial: Vec<Arc<Encoded>>,
+        query: &WatchQuery,
+        from: Revision,
+    ) -> impl Stream<Item = Result<WatchEvent, Status>> + Send + use<> {
+        let now = Instant::now();
+        let end = query.timeout_seconds.map(|seconds| now + Duration::from_secs(seconds));
+        let live = Live {
+            kind,
+            selection,
+            watcher,
+            store: Arc::clone(&self.store),
+            initial: initial.into(),
+            initial_end: query.send_initial_events.then_some(from),
+            end,
+            bookmark_at: query.bookmarks.then(|| next_bookmark(now, end)),
+            over: false,
+        };
+        futures::stream::unfold(live, |mut live| async move {
+            let item = live.next().await?;
+            live.over = item.is_err();
+            Some((item, live))
+        })
+    }
+}
+
+struct Live {
+    kind: &'static Kind,
+    selection: Selection,
+    watcher: Watcher,
+    store: Arc<dyn Store>,
+    initial: VecDeque<Arc<Encoded>>,
+    initial_end: Option<Revision>,
+    end: Option<Instant>,
+    bookmark_at: Option<Instant>,
+    over: bool,
+}
+
+impl Live {
+    async fn next(&mut self) -> Option<Result<WatchEvent, Status>> {
+        if self.over {
+            return None;
+        }
+        if let Some(object) = self.initial.pop_front() {
+            return Some(Ok(WatchEvent { kind: WatchEventKind::Added, object }));
+        }
+        if let Some(revision) = self.initial_end.take() {
+            return Some(Ok(bookmark(self.kind, revision, true)));
+        }
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = self.watcher.next() => event,
+                () = until(self.end) => return None,
+                () = until(self.bookmark_at) => {
+                    self.bookmark_at = Some(next_bookmark(Instant::now(), self.end));
+                    return Some(self.bookmark().await);
+                }
+            };
+            match event.map_err(|error| ended(&error)).and_then(|event| self.translate(&event)) {
+                Ok(Some(event)) => return Some(Ok(event)),
+                Ok(None) => {}
+                Err(status) => return Some(Err(status)),
+            }
+        }
+    }
+
+    /// A bookmark at a revision up to which everything was delivered: events that are waiting go first.
+    async fn bookmark(&mut self) -> Result<WatchEvent, Status> {
+        let revision = self.store.revision();
+        tokio::task::yield_now().await;
+        Ok(bookmark(self.kind, revision, false))
+    }
+
+    /// What a change of the store is to this client; `None` when it does not see it.
+    fn translate(&self, event: &Event) -> Result<Option<WatchEvent>, Status> {
+        let object = codec::present(self.kind, &event.entry.object)?;
+        let previous =
+            event.previous.as_ref().map(|previous| codec::present(self.kind, previous)).transpose()?;
+        let seen = |object: &Encoded| self.selection.has(object);
+        let was_seen = match &previous {
+            Some(previous) => seen(previous)?,
+            None => event.kind == EventKind::Deleted && seen(&object)?,
+        };
+        let kind = match event.kind {
+            EventKind::Deleted if was_seen => WatchEventKind::Deleted,
+            EventKind::Deleted => return Ok(None),
+            EventKind::Created | EventKind::Updated => match (was_seen, seen(&object)?) {
+                (false, false) => return Ok(None),
+                (false, true) => WatchEventKind::Added,
+                (true, true) => WatchEventKind::Modified,
+                (true, false) => {
+                    let last = previous.unwrap_or(object);
+                    let object = codec::restamp(&last, event.revision());
+                    return Ok(Some(WatchEvent { kind: WatchEventKind::Deleted, object }));
+                }
+            },
+        };
+        Ok(Some(WatchEvent { kind, object }))
+    }
+}
+
+fn next_bookmark(now: Instant, end: Option<Instant>) -> Instant {
+    let regular = now + BOOKMARK_EVERY;
+    match end.and_then(|end| end.checked_sub(BOOKMARK_BEFORE_END)) {
+        Some(last) if last > now => regular.min(last),
+        _ => regular,
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn bookmark(kind: &Kind, revision: Revision, ends_initial_events: bool) -> WatchEvent {
+    let mut object = serde_json::json!({
+        "kind": kind.gvk.kind,
+        "apiVersion": kind.gvk.api_version(),
+        "metadata": { "resourceVersion": revision.to_string(), "creationTimestamp": null },
+    });
+    if ends_initial_events {
+        object["metadata"]["annotations"] = serde_json::json!({ INITIAL_EVENTS_END: "true" });
+    }
+    let object = Arc::new(Encoded::new(Bytes::from(object.to_string()), revision));
+    WatchEvent { kind: WatchEventKind::Bookmark, object }
+}
+
+fn unwatchable(error: &ReadError) -> Status {
+    match error {
+        ReadError::Compacted { asked, oldest } => {
+            Status::expired(format!("too old resource version: {asked} ({oldest})"))
+        }
+        ReadError::Future { asked, newest } => too_large(*asked, *newest),
+    }
+}
+
+fn ended(error: &WatchError) -> Status {
+    match error {
+        WatchError::Lagged => Status::new(
+            model::status::Reason::TooManyRequests,
+            "the watch was read too slowly; resume from the last resourceVersion seen",
+        ),
+        WatchError::Closed => {
+            Status::new(model::status::Reason::ServiceUnavailable, "the server is shutting down")
+        }
+    }
+}
