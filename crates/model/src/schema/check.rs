@@ -222,27 +222,21 @@ impl Checker<'_> {
             }
             Value::Number(_) => "number".to_owned(),
         };
-        // These decode themselves, and so know nothing of where they are.
-        let own = match of {
+        let name = match of {
             Type::Quantity => {
-                self.error(Quantity::parse("{}").map_or_else(|error| error.to_string(), |_| String::new()));
+                // It reads the text of whatever stands there.
+                let refusal = Quantity::parse("{}").expect_err("an object is no quantity");
+                self.error(refusal.to_string());
                 return;
             }
-            Type::Time | Type::MicroTime => Some("string"),
-            Type::IntOrString => Some("int32"),
-            Type::AnyObject => Some("map[string]interface {}"),
-            _ => None,
+            // These are read by way of plainer types.
+            Type::Time | Type::MicroTime => "string".to_owned(),
+            Type::IntOrString => "int32".to_owned(),
+            _ => go_types::at(self.definitions, of, path.field()),
         };
-        self.error(match (own, path.go()) {
-            (Some(name), _) => format!("json: cannot unmarshal {found} into Go value of type {name}"),
-            (None, None) => {
-                let name = go_types::text(self.definitions, of);
-                format!("json: cannot unmarshal {found} into Go value of type {name}")
-            }
-            (None, Some(at)) => {
-                let name = go_types::at(self.definitions, of, path.field());
-                format!("json: cannot unmarshal {found} into Go struct field {at} of type {name}")
-            }
+        self.error(match path.go() {
+            None => format!("json: cannot unmarshal {found} into Go value of type {name}"),
+            Some(at) => format!("json: cannot unmarshal {found} into Go struct field {at} of type {name}"),
         });
     }
 

@@ -4,6 +4,7 @@
 //! Facts of `k8s.io/api` v0.37, one line a field. What is not listed is replaced as a whole where it is a
 //! list, and merged field by field where it is an object. Read next: `patch/strategic`.
 
+use super::short_name;
 use super::types::MergeStrategy;
 
 /// Group and version with the kind, field, strategy. In the order of the names, for the search.
@@ -65,10 +66,7 @@ const fn by_retaining_keys(key: &'static str) -> MergeStrategy {
 
 /// The strategy of one field of the definition of that (full) name.
 pub(super) fn of(definition: &str, field: &str) -> Option<MergeStrategy> {
-    let short = definition
-        .strip_prefix("io.k8s.api.")
-        .or_else(|| definition.strip_prefix("io.k8s.apimachinery.pkg.apis."))?;
-    let found = RULES.binary_search_by(|(owner, name, _)| (*owner, *name).cmp(&(short, field)));
+    let found = RULES.binary_search_by(|(owner, name, _)| (*owner, *name).cmp(&(short_name(definition), field)));
     found.ok().map(|index| RULES[index].2)
 }
 

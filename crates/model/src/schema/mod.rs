@@ -12,6 +12,7 @@ mod base64_text;
 mod check;
 mod compile;
 mod go_types;
+mod list_rules;
 mod merge_rules;
 pub mod raw;
 mod time_text;
@@ -33,4 +34,12 @@ pub const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 pub fn definitions() -> &'static Definitions {
     static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| Definitions::with_extra(&[]));
     &DEFINITIONS
+}
+
+/// The name of a definition without what all names of its kind begin with: `apps.v1.StatefulSet`.
+fn short_name(definition: &str) -> &str {
+    definition
+        .strip_prefix("io.k8s.api.")
+        .or_else(|| definition.strip_prefix("io.k8s.apimachinery.pkg.apis."))
+        .unwrap_or(definition)
 }

@@ -14,6 +14,8 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::{list_rules, merge_rules, short_name};
+
 /// What a reference to another definition begins with.
 pub const REFERENCE_PREFIX: &str = "#/components/schemas/";
 
@@ -30,7 +32,8 @@ pub struct ExtraField {
 }
 
 /// The schema of every definition by name, in the form of OpenAPI 3.0: references begin with
-/// [`REFERENCE_PREFIX`] and have no siblings but through `allOf`.
+/// [`REFERENCE_PREFIX`] and have no siblings but through `allOf`. How lists merge stands in upstream's
+/// extensions (`x-kubernetes-patch-merge-key`, `x-kubernetes-list-type` and the others).
 pub fn schemas(extra: &[ExtraField]) -> Map<String, Value> {
     let mut generator = generator();
     listed_kinds(&mut generator);
@@ -42,8 +45,9 @@ pub fn schemas(extra: &[ExtraField]) -> Map<String, Value> {
     for field in extra {
         add(&mut schemas, field);
     }
-    for schema in schemas.values_mut() {
+    for (name, schema) in schemas.iter_mut() {
         flatten(schema);
+        annotate(name, schema);
     }
     schemas
 }
@@ -96,6 +100,35 @@ fn other_kinds(generator: &mut SchemaGenerator) {
     generator.subschema_for::<meta::ListMeta>();
     generator.subschema_for::<meta::APIResourceList>();
     generator.subschema_for::<meta::Patch>();
+}
+
+/// Writes what the tables know beside what the types say.
+fn annotate(name: &str, schema: &mut Value) {
+    let short = short_name(name);
+    if list_rules::is_atomic(short) {
+        schema["x-kubernetes-map-type"] = "atomic".into();
+    }
+    if schema.get("x-kubernetes-int-or-string").is_some() {
+        let other = if name.ends_with("Quantity") { "number" } else { "integer" };
+        *schema = json!({
+            "description": schema["description"],
+            "x-kubernetes-int-or-string": true,
+            "oneOf": [{ "type": "string" }, { "type": other }],
+        });
+    }
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for (field, schema) in properties.iter_mut() {
+        let Some(schema) = schema.as_object_mut() else { continue };
+        if let Some(rule) = list_rules::of(short, field) {
+            list_rules::annotate(rule, schema);
+        }
+        let Some(strategy) = merge_rules::of(name, field) else { continue };
+        let text = if strategy.retain_keys { "merge,retainKeys" } else { "merge" };
+        schema.insert("x-kubernetes-patch-strategy".to_owned(), text.into());
+        if let Some(key) = strategy.key {
+            schema.insert("x-kubernetes-patch-merge-key".to_owned(), key.into());
+        }
+    }
 }
 
 fn list_schema(item: &str) -> Value {
