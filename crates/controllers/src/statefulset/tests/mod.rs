@@ -1,1 +1,7 @@
-//! Tests of the StatefulSet controller.
+//! Tests of the StatefulSet controller: scripts with golden output, properties over random histories.
+//!
+//! `facts.md` numbers what upstream does; a script in `scripts/` names the facts it shows.
+
+mod golden;
+mod script;
+mod world;
