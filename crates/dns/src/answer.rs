@@ -33,10 +33,7 @@ pub struct Authority {
 impl Authority {
     /// Authoritative for `domain` (`cluster.local`) and for the reverse names of `networks` (the pods' and
     /// the services' ranges). An error when `domain` is not a name.
-    pub fn new(
-        domain: &str,
-        networks: Vec<IpNet>,
-    ) -> Result<Authority, hickory_proto::ProtoError> {
+    pub fn new(domain: &str, networks: Vec<IpNet>) -> Result<Authority, hickory_proto::ProtoError> {
         let mut name = Name::from_ascii(domain)?.to_lowercase();
         name.set_fqdn(true);
         Ok(Authority { domain_labels: labels(&name), domain: name, networks })
@@ -140,9 +137,7 @@ fn forward(zone: &Zone, authority: &Authority, below: &[String], record_type: Re
             _ => Found::NoData,
         },
         ["dns-version"] => match record_type {
-            RecordType::TXT => {
-                Found::Data(vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))])
-            }
+            RecordType::TXT => Found::Data(vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))]),
             _ => Found::NoData,
         },
         ["svc" | "pod"] => Found::NoData,

@@ -69,11 +69,7 @@ impl Forwarder {
         }
         for resolver in &self.resolvers {
             let attempt = async {
-                if tcp {
-                    over_tcp(*resolver, question).await
-                } else {
-                    over_udp(*resolver, question).await
-                }
+                if tcp { over_tcp(*resolver, question).await } else { over_udp(*resolver, question).await }
             };
             match timeout(TRY_TIMEOUT, attempt).await {
                 Ok(Ok(answer)) => return Ok(answer),

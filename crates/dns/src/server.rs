@@ -165,9 +165,7 @@ impl Server {
                 return Ok(());
             }
             let mut question = vec![0; length];
-            timeout(CONNECTION_IDLE, stream.read_exact(&mut question))
-                .await
-                .map_err(io::Error::other)??;
+            timeout(CONNECTION_IDLE, stream.read_exact(&mut question)).await.map_err(io::Error::other)??;
             let bytes = match self.reply(&question, Wire::Tcp) {
                 Reply::Ready(bytes) => bytes,
                 Reply::Drop => return Ok(()),
@@ -196,8 +194,7 @@ impl Server {
         };
         let room = match wire {
             Wire::Tcp => TCP_ANSWER_BYTES_MAX,
-            Wire::Udp => usize::from(request.max_payload())
-                .clamp(UDP_ANSWER_BYTES_MIN, UDP_ANSWER_BYTES_MAX),
+            Wire::Udp => usize::from(request.max_payload()).clamp(UDP_ANSWER_BYTES_MIN, UDP_ANSWER_BYTES_MAX),
         };
         let mut response = response_to(&request);
         if request.metadata.op_code != OpCode::Query {

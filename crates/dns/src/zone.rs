@@ -234,9 +234,11 @@ fn service_entry(service: &Service) -> Option<ServiceEntry> {
             ServiceKind::ClusterIp(texts.iter().filter_map(|text| text.parse().ok()).collect())
         }
     };
-    let ports = spec.ports.iter().flatten().filter_map(|port| {
-        named_port(port.name.as_deref(), port.protocol.as_deref(), Some(port.port))
-    });
+    let ports = spec
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|port| named_port(port.name.as_deref(), port.protocol.as_deref(), Some(port.port)));
     Some(ServiceEntry { kind, ports: ports.collect() })
 }
 

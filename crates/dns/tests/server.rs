@@ -60,9 +60,8 @@ fn zone(endpoints: u8) -> SharedZone {
         "metadata": {"namespace": "default", "name": "web"}, "spec": {"clusterIP": "None"},
     });
     zone.apply_service(&serde_json::from_value(service).expect("a service"));
-    let endpoints: Vec<_> = (0..endpoints)
-        .map(|index| serde_json::json!({"addresses": [format!("10.244.0.{index}")]}))
-        .collect();
+    let endpoints: Vec<_> =
+        (0..endpoints).map(|index| serde_json::json!({"addresses": [format!("10.244.0.{index}")]})).collect();
     let slice = serde_json::json!({
         "metadata": {"namespace": "default", "name": "web-a",
                      "labels": {"kubernetes.io/service-name": "web"}},

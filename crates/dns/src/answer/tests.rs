@@ -50,8 +50,7 @@ fn ask(zone: &Zone, name: &str, record_type: RecordType) -> (ResponseCode, Vec<S
     let name = Name::from_ascii(name).expect("a name");
     match answer(zone, &authority, &name, record_type) {
         Answer::Authoritative { code, answers, outside, .. } => {
-            let mut texts: Vec<String> =
-                answers.iter().map(|record| record.data.to_string()).collect();
+            let mut texts: Vec<String> = answers.iter().map(|record| record.data.to_string()).collect();
             texts.extend(outside.map(|name| format!("outside {name}")));
             (code, texts)
         }
@@ -125,11 +124,7 @@ fn addresses_have_names() {
 #[test]
 fn an_external_name_is_an_alias() {
     gives("away.default.svc.cluster.local.", RecordType::A, &["example.com.", "outside example.com."]);
-    gives(
-        "near.default.svc.cluster.local.",
-        RecordType::A,
-        &["db.default.svc.cluster.local.", "10.96.0.7"],
-    );
+    gives("near.default.svc.cluster.local.", RecordType::A, &["db.default.svc.cluster.local.", "10.96.0.7"]);
 }
 
 #[test]
@@ -168,8 +163,7 @@ fn a_pod_that_becomes_unready_is_gone_at_once_and_comes_back_at_once() {
 fn nobody_may_remember_that_a_name_does_not_exist() {
     let authority = Authority::new("cluster.local", vec![]).expect("a domain");
     let name = Name::from_ascii("gone.default.svc.cluster.local.").expect("a name");
-    let Answer::Authoritative { authorities, .. } = answer(&zone(), &authority, &name, RecordType::A)
-    else {
+    let Answer::Authoritative { authorities, .. } = answer(&zone(), &authority, &name, RecordType::A) else {
         panic!("the zone is ours");
     };
     let [soa] = authorities.as_slice() else { panic!("one SOA") };

@@ -1,0 +1,53 @@
+//! Writes the rules into the kernel.
+//!
+//! Makes no choices: which rules differ is [`super::plan`]'s. After a refusal nothing is known of the kernel's
+//! side, and the next call writes everything.
+
+use crate::config::NetworkConfig;
+use crate::nft::{self, NftError};
+use crate::proxy::plan::{self, Applied};
+use crate::proxy::view::View;
+
+/// Remembers what the kernel shows.
+pub struct Executor {
+    config: NetworkConfig,
+    /// `None`: not known.
+    applied: Option<Applied>,
+}
+
+impl Executor {
+    /// Nothing is known of the kernel yet.
+    pub fn new(config: NetworkConfig) -> Executor {
+        Executor { config, applied: None }
+    }
+
+    /// Makes the kernel show what the view wants.
+    pub async fn carry_out(&mut self, view: &mut View) -> Result<(), NftError> {
+        let changed = view.take_changed();
+        let Some(mut applied) = self.applied.take() else {
+            let wanted = wanted(view, view.all().into_iter());
+            nft::run(&plan::whole(&self.config, &wanted)).await?;
+            self.applied = Some(wanted);
+            return Ok(());
+        };
+        let old: Applied =
+            changed.iter().filter_map(|key| applied.remove(key).map(|rules| (key.clone(), rules))).collect();
+        let new = wanted(view, changed.into_iter());
+        let script = plan::changes(&self.config, &old, &new);
+        if !script.is_empty() {
+            nft::run(&script).await?;
+        }
+        applied.extend(new);
+        self.applied = Some(applied);
+        Ok(())
+    }
+}
+
+fn wanted(view: &View, keys: impl Iterator<Item = (String, String)>) -> Applied {
+    keys.map(|key| {
+        let rules = view.rules(&key);
+        (key, rules)
+    })
+    .filter(|(_, rules)| !rules.is_empty())
+    .collect()
+}
