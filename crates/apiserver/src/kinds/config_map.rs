@@ -27,11 +27,8 @@ pub static CONFIG_MAP: Kind = {
     kind
 };
 
-const COLUMNS: &[Column] = &[
-    cells::NAME,
-    cells::shown("Data", "string", "How many keys it has, of text and of bytes."),
-    cells::AGE,
-];
+const COLUMNS: &[Column] =
+    &[cells::NAME, cells::shown("Data", "string", "How many keys it has, of text and of bytes."), cells::AGE];
 
 /// What one ConfigMap or Secret may hold: 1 MiB, so that it fits into one request to etcd (1.5 MiB).
 pub(crate) const DATA_BYTES_MAX: usize = 1024 * 1024;

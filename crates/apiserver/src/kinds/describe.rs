@@ -20,11 +20,7 @@ pub(crate) struct Names {
 }
 
 /// A kind as most are: version `v1`, in namespaces, unconditional updates allowed, kept for ever.
-pub(crate) const fn kind(
-    names: Names,
-    columns: &'static [Column],
-    strategy: &'static dyn Strategy,
-) -> Kind {
+pub(crate) const fn kind(names: Names, columns: &'static [Column], strategy: &'static dyn Strategy) -> Kind {
     Kind {
         gvk: GroupVersionKind::constant(names.group, "v1", names.kind),
         gvr: GroupVersionResource::constant(names.group, "v1", names.plural),

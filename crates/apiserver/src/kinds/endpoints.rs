@@ -26,11 +26,8 @@ pub static ENDPOINTS: Kind = {
     kind
 };
 
-const COLUMNS: &[Column] = &[
-    cells::NAME,
-    cells::shown("Endpoints", "string", "Ready addresses with their ports."),
-    cells::AGE,
-];
+const COLUMNS: &[Column] =
+    &[cells::NAME, cells::shown("Endpoints", "string", "Ready addresses with their ports."), cells::AGE];
 
 /// Protocols that ports may have.
 pub(crate) const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];

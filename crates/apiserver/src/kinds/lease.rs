@@ -26,11 +26,7 @@ pub static LEASE: Kind = {
     kind
 };
 
-const COLUMNS: &[Column] = &[
-    cells::NAME,
-    cells::shown("Holder", "string", "Who holds it."),
-    cells::AGE,
-];
+const COLUMNS: &[Column] = &[cells::NAME, cells::shown("Holder", "string", "Who holds it."), cells::AGE];
 
 struct Lease;
 
@@ -62,10 +58,6 @@ impl Strategy for Lease {
     }
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        vec![
-            cells::name(object),
-            object.text("spec.holderIdentity").into(),
-            cells::age(object, now),
-        ]
+        vec![cells::name(object), object.text("spec.holderIdentity").into(), cells::age(object, now)]
     }
 }

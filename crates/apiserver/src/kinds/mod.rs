@@ -56,3 +56,6 @@ pub fn all() -> Vec<&'static Kind> {
         &storage_class::STORAGE_CLASS,
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,8 @@ struct Secret;
 impl Strategy for Secret {
     fn default(&self, object: &mut Value) {
         read::set_default_text(object, "type", "Opaque");
-        let Some(Value::Object(texts)) = object.as_object_mut().and_then(|map| map.remove("stringData")) else {
+        let Some(Value::Object(texts)) = object.as_object_mut().and_then(|map| map.remove("stringData"))
+        else {
             return;
         };
         if texts.is_empty() {

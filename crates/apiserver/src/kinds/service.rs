@@ -100,7 +100,8 @@ impl Strategy for Service {
         let old_ports = old.list("spec.ports").to_vec();
         let spec = read::object_mut(new, "spec");
         let address = spec.text("clusterIP").to_owned();
-        let unchanged = spec.list("clusterIPs") == old.list("spec.clusterIPs");
+        let all = spec.list("clusterIPs");
+        let unchanged = all.is_empty() || all == old.list("spec.clusterIPs");
         if unchanged && !address.is_empty() && address != old.text("spec.clusterIP") {
             // Whoever changes the one field means both.
             read::set(spec, "clusterIPs", json!([address]));

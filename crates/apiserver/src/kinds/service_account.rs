@@ -24,11 +24,8 @@ pub static SERVICE_ACCOUNT: Kind = {
     kind
 };
 
-const COLUMNS: &[Column] = &[
-    cells::NAME,
-    cells::shown("Secrets", "string", "How many secrets it names."),
-    cells::AGE,
-];
+const COLUMNS: &[Column] =
+    &[cells::NAME, cells::shown("Secrets", "string", "How many secrets it names."), cells::AGE];
 
 struct ServiceAccount;
 

@@ -201,7 +201,8 @@ pub(crate) fn update(new: &Value, old: &Value) -> ErrorList {
     if was.is_empty() || address == was {
         return errors;
     }
-    let detail = if address.is_empty() { "primary clusterIP can not be unset" } else { "may not change once set" };
+    let detail =
+        if address.is_empty() { "primary clusterIP can not be unset" } else { "may not change once set" };
     let bad = match new.list("clusterIPs") {
         [] => json!([address]),
         all => Value::Array(all.to_vec()),

@@ -232,8 +232,7 @@ pub(crate) fn status_update(new: &Value, old: &Value) -> ErrorList {
     let status = new.at("status");
     let count = |key: &str| status.number(key).unwrap_or_default();
     let mut errors = ErrorList::new();
-    let counts =
-        ["replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
+    let counts = ["replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
     for key in counts.into_iter().chain(["observedGeneration", "collisionCount"]) {
         check::not_negative(status, &path, key, &mut errors);
     }

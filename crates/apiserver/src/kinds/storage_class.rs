@@ -36,10 +36,8 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// Marks the class for claims that name none.
-const DEFAULT_CLASS: [&str; 2] = [
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-];
+const DEFAULT_CLASS: [&str; 2] =
+    ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 
 /// How many parameters a class may have.
 const PARAMETERS_MAX: usize = 512;

@@ -128,7 +128,8 @@ pub(crate) fn claim_update(new: &Value, old: &Value) -> ErrorList {
         errors.push(Error::forbidden(&root("spec"), detail));
     }
     errors.extend(shrunk(new, old));
-    let (class, was) = (new_spec.text("volumeAttributesClassName"), old_spec.text("volumeAttributesClassName"));
+    let (class, was) =
+        (new_spec.text("volumeAttributesClassName"), old_spec.text("volumeAttributesClassName"));
     if class.is_empty() && !was.is_empty() {
         let detail = "update from non-nil value to nil is forbidden";
         errors.push(Error::forbidden(&root("spec.volumeAttributesClassName"), detail));

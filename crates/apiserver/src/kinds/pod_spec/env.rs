@@ -33,8 +33,7 @@ const RESOURCES: [&str; 6] = [
     "requests.memory",
 ];
 
-const SOURCES: [&str; 5] =
-    ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
+const SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 
 /// `env` and `envFrom` of a container.
 pub(crate) fn of_container(container: &Value, path: &Path) -> ErrorList {

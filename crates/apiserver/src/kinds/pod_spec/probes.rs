@@ -27,7 +27,9 @@ pub(crate) fn of_container(container: &Value, path: &Path) -> ErrorList {
         if name != "readinessProbe" && success != 1 {
             errors.push(Error::invalid(&path.child("successThreshold"), success, "must be 1"));
         }
-        if name == "readinessProbe" && let Some(grace) = probe.number("terminationGracePeriodSeconds") {
+        if name == "readinessProbe"
+            && let Some(grace) = probe.number("terminationGracePeriodSeconds")
+        {
             let path = path.child("terminationGracePeriodSeconds");
             errors.push(Error::invalid(&path, grace, "must not be set for readinessProbes"));
         }

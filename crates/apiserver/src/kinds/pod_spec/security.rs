@@ -57,7 +57,8 @@ pub(crate) fn of_container(container: &Value, path: &Path) -> ErrorList {
         }
         let added = context.list("capabilities.add");
         if added.iter().any(|capability| capability == "CAP_SYS_ADMIN") {
-            let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            let detail =
+                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
             errors.push(Error::invalid(&path, context.clone(), detail));
         }
     }

@@ -7,16 +7,8 @@ use super::env;
 use crate::kinds::check;
 use crate::kinds::read::Read;
 
-const HOST_PATH_TYPES: [&str; 8] = [
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
+const HOST_PATH_TYPES: [&str; 8] =
+    ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
 /// The volumes themselves.
 pub(crate) fn volumes(spec: &Value, path: &Path) -> ErrorList {
@@ -149,9 +141,14 @@ fn projected(source: &Value, path: &Path) -> ErrorList {
     for (index, source) in source.list("sources").iter().enumerate() {
         let path = path.child("sources").index(index);
         let mut found = false;
-        for kind in
-            ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"]
-        {
+        for kind in [
+            "secret",
+            "configMap",
+            "downwardAPI",
+            "serviceAccountToken",
+            "clusterTrustBundle",
+            "podCertificate",
+        ] {
             let source = source.at(kind);
             if source.is_null() {
                 continue;

@@ -19,12 +19,15 @@ pub(crate) fn spec(spec: &Value, path: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     for (old, since, new) in OLD_NODE_LABELS {
         if spec.at("nodeSelector").get(old).is_some() {
-            warnings.push(format!("{path}.nodeSelector[{old}]: deprecated since {since}; use \"{new}\" instead"));
+            warnings
+                .push(format!("{path}.nodeSelector[{old}]: deprecated since {since}; use \"{new}\" instead"));
         }
     }
     if spec.number("terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
-        warnings.push(format!("{path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid \
-                               and will be treated as 1"));
+        warnings.push(format!(
+            "{path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid \
+                               and will be treated as 1"
+        ));
     }
     for list in ["initContainers", "containers"] {
         for (index, container) in spec.list(list).iter().enumerate() {
@@ -53,7 +56,8 @@ fn of_container(container: &Value, path: &str, warnings: &mut Vec<String>) {
             keys.iter().all(|key| other.at(key) == port.at(key))
         };
         if let Some(first) = ports[..index].iter().position(same) {
-            warnings.push(format!("{path}.ports[{index}]: duplicate port definition with {path}.ports[{first}]"));
+            warnings
+                .push(format!("{path}.ports[{index}]: duplicate port definition with {path}.ports[{first}]"));
         }
     }
     for list in ["limits", "requests"] {
