@@ -21,6 +21,7 @@ use crate::admission::Chain;
 use crate::authz::{AllowMasters, Authorizer};
 use crate::kind::Kind;
 use crate::metrics::Metrics;
+use crate::openapi::OpenApi;
 use crate::http::frames::Frames;
 use crate::transport::InProcess;
 
@@ -59,6 +60,7 @@ pub struct Api {
     pub(crate) authorizer: Box<dyn Authorizer>,
     pub(crate) metrics: Metrics,
     pub(crate) frames: Frames,
+    pub(crate) openapi: OpenApi,
     kinds: Vec<&'static Kind>,
     rng: Mutex<StdRng>,
     node_gateway: OnceLock<Arc<dyn NodeGateway>>,
@@ -81,6 +83,7 @@ impl Api {
             authorizer: Box::new(AllowMasters),
             metrics: Metrics::new(),
             frames: Frames::default(),
+            openapi: OpenApi::new(&kinds),
             kinds,
             rng: Mutex::new(StdRng::from_seed(seed)),
             node_gateway: OnceLock::new(),

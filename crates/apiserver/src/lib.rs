@@ -9,17 +9,22 @@
 
 mod admission;
 pub mod api;
+mod authn;
 pub mod authz;
+pub mod bootstrap;
 mod codec;
+mod discovery;
 mod events;
-mod http;
+pub mod http;
 pub mod kind;
 pub mod kinds;
-pub mod openapi;
 mod metrics;
+pub mod openapi;
 pub mod pipeline;
+pub mod pki;
 pub mod request;
 mod subresources;
+mod table;
 mod transport;
 
 pub use api::{Api, Config};

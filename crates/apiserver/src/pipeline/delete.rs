@@ -178,12 +178,13 @@ fn plan_with_content(kind: &Kind, old: &Value, options: &DeleteOptions, now: Tim
 }
 
 fn grace_seconds(kind: &Kind, old: &Value, options: &DeleteOptions) -> i64 {
+    let own = kind.strategy.grace_period_seconds(old);
     let unscheduled = old["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
     let ended = matches!(old["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     if unscheduled || ended {
         return 0;
     }
-    match options.grace_period_seconds.unwrap_or_else(|| kind.strategy.grace_period_seconds(old)) {
+    match options.grace_period_seconds.unwrap_or(own) {
         negative if negative < 0 => 1,
         seconds => seconds,
     }

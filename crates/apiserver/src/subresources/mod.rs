@@ -3,8 +3,11 @@
 //! `status` and `finalize` are parts of the object and need no code here ([`crate::pipeline::modify::Part`]).
 
 pub(crate) mod binding;
+mod channels;
 pub(crate) mod container;
 pub(crate) mod eviction;
+pub(crate) mod exec;
+pub(crate) mod log;
 pub(crate) mod scale;
 
 use model::status::Status;

@@ -1,0 +1,121 @@
+//! The fixed paths: health, version, metrics, OpenAPI, discovery.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::json;
+
+use super::respond::{self, Answer};
+use crate::api::Api;
+use crate::discovery::{self, Aggregated, Document};
+use crate::request::path::ApiPath;
+
+/// The version of Kubernetes whose API this is.
+const GIT_VERSION: &str = "v1.37.0";
+
+/// Answers a path that is no resource; `None` when there is nothing at it.
+pub(super) fn answer(api: &Api, path: &str, query: Option<&str>, headers: &HeaderMap) -> Option<Answer> {
+    match path {
+        "/version" | "/version/" => Some(respond::json(200, &version())),
+        "/metrics" => {
+            let text = api.metrics.render(api.store.as_ref()).unwrap_or_default();
+            let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            Some(respond::bytes(200, media, Bytes::from(text)))
+        }
+        "/openapi/v3" => Some(respond::bytes(200, "application/json", api.openapi.index())),
+        "/openapi/v2" => Some(document(&api.openapi.v2(), query, headers)),
+        _ => match path.strip_prefix("/openapi/v3/") {
+            Some(group) => api.openapi.document_v3(group).map(|found| document(&found, query, headers)),
+            None => None,
+        },
+    }
+}
+
+/// Health is answered to everybody.
+pub(super) fn health(path: &str) -> Option<Answer> {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    matches!(first, "livez" | "readyz" | "healthz")
+        .then(|| respond::bytes(200, "text/plain; charset=utf-8", Bytes::from_static(b"ok")))
+}
+
+fn version() -> serde_json::Value {
+    json!({
+        "major": "1", "minor": "37", "gitVersion": format!("{GIT_VERSION}+ordinal.{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, go_arch()),
+    })
+}
+
+fn go_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn document(document: &crate::openapi::Document, query: Option<&str>, headers: &HeaderMap) -> Answer {
+    let gzip = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.contains("gzip"));
+    let mut answer = if gzip {
+        let mut answer = respond::bytes(200, "application/json", document.gzip());
+        answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        answer
+    } else {
+        respond::bytes(200, "application/json", document.json())
+    };
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
+    if document.is_named_by(query) {
+        let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+        answer.headers_mut().insert(header::CACHE_CONTROL, forever);
+    }
+    answer
+}
+
+/// Answers a discovery path.
+pub(super) fn discover(api: &Api, path: &ApiPath, headers: &HeaderMap) -> Option<Answer> {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kinds = api.kinds();
+    let form = discovery::aggregated(accept);
+    let found = match path {
+        ApiPath::Core => match form {
+            Some(form) => discovery::aggregate(kinds, true, form),
+            None => {
+                let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+                discovery::core_versions(host.unwrap_or_default())
+            }
+        },
+        ApiPath::Groups => match form {
+            Some(form) => discovery::aggregate(kinds, false, form),
+            None => discovery::group_list(kinds),
+        },
+        ApiPath::Group(name) => discovery::one_group(kinds, name)?,
+        ApiPath::Version(group, version) => discovery::resources(kinds, group, version)?,
+        ApiPath::Resource(_) => return None,
+    };
+    let aggregated = form.filter(|_| matches!(path, ApiPath::Core | ApiPath::Groups));
+    Some(discovered(&found, aggregated, headers))
+}
+
+fn discovered(found: &Document, aggregated: Option<Aggregated>, headers: &HeaderMap) -> Answer {
+    let media = match aggregated {
+        None => "application/json",
+        Some(Aggregated::V2) => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        Some(Aggregated::V2Beta1) => {
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+        }
+    };
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let mut answer = if known == Some(found.etag.as_str()) {
+        respond::bytes(304, media, Bytes::new())
+    } else {
+        respond::bytes(200, media, found.body.clone())
+    };
+    if let Ok(etag) = HeaderValue::from_str(&found.etag) {
+        answer.headers_mut().insert(header::ETAG, etag);
+    }
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    answer
+}

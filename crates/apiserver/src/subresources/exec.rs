@@ -1,0 +1,114 @@
+//! `pods/exec` and `pods/attach` over WebSocket: the upgrade, and which streams are wanted.
+//!
+//! Everything that can be refused is refused before the upgrade, as an ordinary Status.
+//! Read next: [`super::channels`] (what is sent over the connection).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use client::node::StreamOptions;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use model::status::{Reason, Status};
+use bytes::Bytes;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::{channels, container};
+use crate::api::Api;
+use crate::http::respond::{self, Answer};
+use crate::request::Address;
+use crate::request::query::Query;
+
+/// What we speak, the best first. The v5 form can end standard input alone.
+const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// Largest message of a client; kubectl sends at most 32 KiB.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Answers an exec or attach.
+pub(crate) async fn upgrade(
+    api: &Api,
+    address: &Address,
+    action: &str,
+    query: &Query,
+    mut request: Request<Incoming>,
+) -> Result<Answer, Status> {
+    let place = container::find(api, address, query.text("container"))?;
+    let options = options(query)?;
+    let protocol = protocol(request.headers())?;
+    let key = request
+        .headers()
+        .get(header::SEC_WEBSOCKET_KEY)
+        .filter(|key| STANDARD.decode(key).is_ok())
+        .cloned()
+        .ok_or_else(|| Status::bad_request("Upgrade request required"))?;
+    let gateway = api.node_gateway()?;
+    let session = if action == "exec" {
+        let command: Vec<String> = query.all("command").map(str::to_owned).collect();
+        if command.is_empty() {
+            return Err(Status::bad_request("you must specify at least one command for the container"));
+        }
+        gateway.exec(&place.node, &place.container, command, options.clone()).await?
+    } else {
+        gateway.attach(&place.node, &place.container, options.clone()).await?
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => {
+                let config = WebSocketConfig::default()
+                    .max_message_size(Some(MESSAGE_BYTES_MAX))
+                    .max_frame_size(Some(MESSAGE_BYTES_MAX));
+                let io = TokioIo::new(upgraded);
+                let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+                channels::run(socket, session).await;
+            }
+            Err(error) => tracing::debug!("upgrade to WebSocket: {error}"),
+        }
+    });
+    let mut answer = Response::new(respond::full(Bytes::new()));
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.map_err(Status::internal)?);
+    Ok(answer)
+}
+
+fn options(query: &Query) -> Result<StreamOptions, Status> {
+    let options = StreamOptions {
+        stdin: query.flag("stdin"),
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr") && !query.flag("tty"),
+        tty: query.flag("tty"),
+    };
+    if options.stdin || options.stdout || options.stderr {
+        Ok(options)
+    } else {
+        Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"))
+    }
+}
+
+fn protocol(headers: &HeaderMap) -> Result<&'static str, Status> {
+    let websocket = headers
+        .get(header::UPGRADE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    if !websocket {
+        return Err(Status::bad_request("Upgrade request required"));
+    }
+    let offered: Vec<&str> = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    PROTOCOLS.into_iter().find(|own| offered.contains(own)).ok_or_else(|| {
+        let text = format!("none of the subprotocols {offered:?} is served; these are: {PROTOCOLS:?}");
+        Status::new(Reason::Forbidden, text)
+    })
+}
