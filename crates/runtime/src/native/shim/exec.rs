@@ -15,10 +15,10 @@ use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open, waitpid,
+    Pid, PidfdFlags, Signal, WaitStatus, kill_process, kill_process_group, pidfd_open,
 };
 
-use super::io::{Read, listen_in, read_now, receive_terminal, set_nonblocking, write_all};
+use super::io::{Read, listen_in, read_now, reap_any, receive_terminal, set_nonblocking, write_all};
 use super::executor;
 use crate::native::frame::{self, Parsed};
 use crate::native::layout::{LIBCONTAINER, LIBCONTAINER_ID};
@@ -188,7 +188,7 @@ fn relay(mut running: Running) -> io::Result<i32> {
 
 fn reap(wanted: Pid) -> io::Result<Option<WaitStatus>> {
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match reap_any() {
             Ok(Some((pid, status))) if pid == wanted => return Ok(Some(status)),
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return Ok(None),

@@ -81,3 +81,11 @@ pub(crate) fn listen_in(
     let _ = std::fs::remove_file(name);
     std::os::unix::net::UnixListener::bind(name)
 }
+
+/// Reaps any child that is over, without waiting. libcontainer makes children that announce their end with
+/// no signal, which an ordinary wait does not see: hence `__WALL`.
+pub(crate) fn reap_any() -> rustix::io::Result<Option<(rustix::process::Pid, rustix::process::WaitStatus)>> {
+    const WALL: u32 = 0x4000_0000;
+    let options = rustix::process::WaitOptions::from_bits_retain(WALL) | rustix::process::WaitOptions::NOHANG;
+    rustix::process::wait(options)
+}

@@ -15,10 +15,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, waitpid};
+use rustix::process::{Pid, PidfdFlags, WaitStatus, pidfd_open};
 
 use super::create::CONSOLE;
-use super::io::{Read, let_through_exec, listen_in, read_now, receive_terminal, set_nonblocking};
+use super::io::{Read, let_through_exec, listen_in, read_now, reap_any, receive_terminal, set_nonblocking};
 use super::log::{Log, now};
 use super::{CREATE, io as fd};
 use crate::native::frame::{self, Parsed};
@@ -286,7 +286,7 @@ impl Shim {
     /// Reaps whoever is over; the container's status when it is among them.
     fn reap(&self) -> io::Result<Option<WaitStatus>> {
         loop {
-            match waitpid(None, WaitOptions::NOHANG) {
+            match reap_any() {
                 Ok(Some((pid, status))) if pid == self.pid => return Ok(Some(status)),
                 Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
                 Ok(None) => return Ok(None),
