@@ -13,7 +13,7 @@ use super::read::Read;
 use crate::kind::{Column, Kind, Strategy};
 
 /// The descriptor.
-pub static CONFIG_MAP: Kind = {
+pub(crate) static CONFIG_MAP: Kind = {
     let names = Names {
         group: "",
         kind: "ConfigMap",

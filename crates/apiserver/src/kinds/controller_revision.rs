@@ -11,7 +11,7 @@ use super::read::Read;
 use crate::kind::{Column, Kind, Strategy};
 
 /// The descriptor.
-pub static CONTROLLER_REVISION: Kind = {
+pub(crate) static CONTROLLER_REVISION: Kind = {
     let names = Names {
         group: "apps",
         kind: "ControllerRevision",

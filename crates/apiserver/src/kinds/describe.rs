@@ -4,6 +4,7 @@ use crate::kind::{Column, Kind, NameRule, Strategy};
 use model::resource::{GroupVersionKind, GroupVersionResource};
 
 /// What a kind is called.
+#[derive(Clone, Copy)]
 pub(crate) struct Names {
     /// API group; empty for the core group.
     pub(crate) group: &'static str,

@@ -12,7 +12,7 @@ use super::read::{self, Read};
 use crate::kind::{Column, Kind, Strategy};
 
 /// The descriptor.
-pub static ENDPOINT_SLICE: Kind = {
+pub(crate) static ENDPOINT_SLICE: Kind = {
     let names = Names {
         group: "discovery.k8s.io",
         kind: "EndpointSlice",

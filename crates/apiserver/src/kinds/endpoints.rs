@@ -11,7 +11,7 @@ use super::read::{self, Read};
 use crate::kind::{Column, Kind, Strategy};
 
 /// The descriptor.
-pub static ENDPOINTS: Kind = {
+pub(crate) static ENDPOINTS: Kind = {
     let names = Names {
         group: "",
         kind: "Endpoints",

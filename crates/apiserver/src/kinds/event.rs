@@ -13,7 +13,7 @@ use super::read::{self, Read};
 use crate::kind::{Column, Kind, Strategy};
 
 /// The descriptor.
-pub static EVENT: Kind = {
+pub(crate) static EVENT: Kind = {
     let names = Names {
         group: "",
         kind: "Event",

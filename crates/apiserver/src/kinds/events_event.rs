@@ -13,7 +13,7 @@ use super::read::Read;
 use crate::kind::{Kind, Strategy};
 
 /// The descriptor.
-pub static EVENTS_EVENT: Kind = {
+pub(crate) static EVENTS_EVENT: Kind = {
     let names = Names {
         group: "events.k8s.io",
         kind: "Event",

@@ -11,7 +11,7 @@ use super::read::Read;
 use crate::kind::{Column, Kind, Strategy};
 
 /// The descriptor.
-pub static LEASE: Kind = {
+pub(crate) static LEASE: Kind = {
     let names = Names {
         group: "coordination.k8s.io",
         kind: "Lease",

@@ -14,7 +14,7 @@ use super::read::{self, Read};
 use crate::kind::{Column, Kind, NameRule, Strategy, Subresource};
 
 /// The descriptor.
-pub static NAMESPACE: Kind = {
+pub(crate) static NAMESPACE: Kind = {
     let names = Names {
         group: "",
         kind: "Namespace",

@@ -14,7 +14,7 @@ use super::read::{self, Read};
 use crate::kind::{Column, Kind, Strategy, Subresource};
 
 /// The descriptor.
-pub static NODE: Kind = {
+pub(crate) static NODE: Kind = {
     let names = Names {
         group: "",
         kind: "Node",

@@ -14,7 +14,7 @@ use super::volume_check;
 use crate::kind::{Column, Kind, Strategy, Subresource};
 
 /// The descriptor.
-pub static PERSISTENT_VOLUME: Kind = {
+pub(crate) static PERSISTENT_VOLUME: Kind = {
     let names = Names {
         group: "",
         kind: "PersistentVolume",

@@ -15,7 +15,7 @@ use super::volume_check;
 use crate::kind::{Column, Kind, Strategy, Subresource};
 
 /// The descriptor.
-pub static PERSISTENT_VOLUME_CLAIM: Kind = {
+pub(crate) static PERSISTENT_VOLUME_CLAIM: Kind = {
     let names = Names {
         group: "",
         kind: "PersistentVolumeClaim",

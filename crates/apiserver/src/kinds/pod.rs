@@ -14,7 +14,7 @@ use super::{check, pod_row, pod_spec, pod_update};
 use crate::kind::{Column, Kind, Strategy, Subresource};
 
 /// The descriptor.
-pub static POD: Kind = {
+pub(crate) static POD: Kind = {
     let names = Names {
         group: "",
         kind: "Pod",
@@ -103,9 +103,7 @@ impl Strategy for Pod {
     }
 
     fn validate_create(&self, object: &Value) -> ErrorList {
-        let mut errors = pod_spec::check::spec(object.at("spec"), &Path::new("spec"));
-        errors.extend(pod_update::metadata(object));
-        errors
+        pod_spec::check::spec(object.at("spec"), &Path::new("spec"))
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {

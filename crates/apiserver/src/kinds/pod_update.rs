@@ -12,11 +12,6 @@ const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].imag
     `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
     `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
-/// Checks of a pod that need more than its spec.
-pub(crate) fn metadata(_pod: &Value) -> ErrorList {
-    ErrorList::new()
-}
-
 /// An update through the main resource.
 pub(crate) fn update(new: &Value, old: &Value) -> ErrorList {
     let path = Path::new("spec");

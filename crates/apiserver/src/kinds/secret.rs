@@ -16,7 +16,7 @@ use super::read::{self, Read};
 use crate::kind::{Column, Kind, Strategy};
 
 /// The descriptor.
-pub static SECRET: Kind = {
+pub(crate) static SECRET: Kind = {
     let names = Names {
         group: "",
         kind: "Secret",

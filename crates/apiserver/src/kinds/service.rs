@@ -13,7 +13,7 @@ use super::service_check;
 use crate::kind::{Column, Kind, NameRule, Strategy, Subresource};
 
 /// The descriptor.
-pub static SERVICE: Kind = {
+pub(crate) static SERVICE: Kind = {
     let names = Names {
         group: "",
         kind: "Service",

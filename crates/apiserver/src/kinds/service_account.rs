@@ -10,7 +10,7 @@ use super::read::Read;
 use crate::kind::{Column, Kind, Strategy};
 
 /// The descriptor.
-pub static SERVICE_ACCOUNT: Kind = {
+pub(crate) static SERVICE_ACCOUNT: Kind = {
     let names = Names {
         group: "",
         kind: "ServiceAccount",

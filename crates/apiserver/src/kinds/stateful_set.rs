@@ -14,7 +14,7 @@ use super::{check, pod_spec, stateful_set_check};
 use crate::kind::{Column, Kind, Strategy, Subresource};
 
 /// The descriptor.
-pub static STATEFUL_SET: Kind = {
+pub(crate) static STATEFUL_SET: Kind = {
     let names = Names {
         group: "apps",
         kind: "StatefulSet",

@@ -14,9 +14,9 @@ use super::read::{self, Read};
 use super::volume_check;
 
 /// What an update may change, in the words clients know.
-const UPDATABLE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
-    'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' \
-    are forbidden";
+const UPDATABLE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', \
+    'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
+    'minReadySeconds' are forbidden";
 
 /// The fields that [`UPDATABLE`] names.
 const UPDATABLE_FIELDS: [&str; 7] = [

@@ -11,7 +11,7 @@ use super::read::{self, Read};
 use crate::kind::{Column, Kind, Strategy};
 
 /// The descriptor.
-pub static STORAGE_CLASS: Kind = {
+pub(crate) static STORAGE_CLASS: Kind = {
     let names = Names {
         group: "storage.k8s.io",
         kind: "StorageClass",

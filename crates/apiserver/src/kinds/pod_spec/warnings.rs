@@ -45,7 +45,8 @@ fn of_container(container: &Value, path: &str, warnings: &mut Vec<String>) {
         let refers = variable.text("value").contains(&format!("$({name})"));
         if !refers && env[..index].iter().any(|other| other.text("name") == name) {
             warnings.push(format!(
-                "{path}.env[{index}]: hides previous definition of \"{name}\", which may be dropped when using apply"
+                "{path}.env[{index}]: hides previous definition of \"{name}\", which may be dropped when \
+                 using apply"
             ));
         }
     }
