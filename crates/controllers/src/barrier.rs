@@ -83,7 +83,12 @@ impl Horizon {
             Change::Reset(_, revision) => *revision,
             Change::Apply(object) | Change::Delete(object) => revision_of(object.metadata()),
         };
-        let newest = self.newest.entry(K::URL_PATH_SEGMENT).or_default();
+        self.observe_at(K::URL_PATH_SEGMENT, revision);
+    }
+
+    /// Notes a revision of a kind, for views of kinds that are not known when the program is built.
+    pub fn observe_at(&mut self, resource: &'static str, revision: Revision) {
+        let newest = self.newest.entry(resource).or_default();
         *newest = revision.max(*newest);
     }
 

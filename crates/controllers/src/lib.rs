@@ -29,6 +29,7 @@
 //! recorder's task.
 
 pub mod barrier;
+pub mod endpoints;
 pub mod queue;
 pub mod recorder;
 pub mod runner;
