@@ -31,7 +31,8 @@ pub(super) fn published(kinds: &[&Kind], extra: &[ExtraField]) -> Map<String, Va
         mark(&mut schemas, kind.definition, &[(group, version, name)]);
         mark(&mut schemas, &format!("{}List", kind.definition), &[(group, version, &format!("{name}List"))]);
     }
-    let groups: BTreeMap<_, _> = kinds.iter().map(|kind| ((&*kind.gvk.group, &*kind.gvk.version), ())).collect();
+    let groups: BTreeMap<_, _> =
+        kinds.iter().map(|kind| ((&*kind.gvk.group, &*kind.gvk.version), ())).collect();
     let delete_options: Vec<_> =
         groups.into_keys().map(|(group, version)| (group, version, "DeleteOptions")).collect();
     mark(&mut schemas, DELETE_OPTIONS, &delete_options);

@@ -111,7 +111,8 @@ impl Target<'_> {
         let mut operation = self.head(action);
         operation.insert("parameters".to_owned(), parameters.into());
         let content = json!({ "text/plain": { "schema": { "type": "string" } } });
-        operation.insert("responses".to_owned(), json!({ "200": { "description": "OK", "content": content } }));
+        operation
+            .insert("responses".to_owned(), json!({ "200": { "description": "OK", "content": content } }));
         Value::Object(operation)
     }
 

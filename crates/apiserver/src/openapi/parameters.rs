@@ -45,11 +45,7 @@ pub(super) fn write() -> Vec<Value> {
 
 /// Of PATCH beside those of [`write`].
 pub(super) fn force() -> Value {
-    query(
-        "force",
-        "boolean",
-        "Takes fields over that another manager owns. Only for apply patches.",
-    )
+    query("force", "boolean", "Takes fields over that another manager owns. Only for apply patches.")
 }
 
 /// Of DELETE of one object.

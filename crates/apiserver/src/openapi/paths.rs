@@ -72,15 +72,18 @@ impl Writer<'_> {
     }
 
     fn collection(&self) -> Value {
-        let methods =
-            [("get", Action::List), ("post", Action::Post), ("delete", Action::DeleteCollection)];
+        let methods = [("get", Action::List), ("post", Action::Post), ("delete", Action::DeleteCollection)];
         let subject = format!("{}{}", self.scope, self.kind.gvk.kind);
         with_parameters(self.item(&subject, &methods, None), self.common(false))
     }
 
     fn object(&self) -> Value {
-        let methods =
-            [("get", Action::Get), ("put", Action::Put), ("patch", Action::Patch), ("delete", Action::Delete)];
+        let methods = [
+            ("get", Action::Get),
+            ("put", Action::Put),
+            ("patch", Action::Patch),
+            ("delete", Action::Delete),
+        ];
         let subject = format!("{}{}", self.scope, self.kind.gvk.kind);
         with_parameters(self.item(&subject, &methods, None), self.common(true))
     }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::PatchError;
+use crate::schema::{DEPTH_MAX, fits};
 
 /// Operations of one JSON patch; upstream's own limit.
 pub const OPERATIONS_MAX: usize = 10_000;
@@ -12,6 +13,10 @@ pub const OPERATIONS_MAX: usize = 10_000;
 /// Bytes that `copy` may add in one JSON patch; upstream's own limit. A few hundred operations could
 /// otherwise double an object until memory is full.
 pub const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// Values that `move` may carry along in one JSON patch, counted each time. Looking at them for their depth
+/// costs about 10 ns each, so that this is a twentieth of a second.
+pub const MOVED_VALUES_MAX: usize = 5_000_000;
 
 /// Applies a JSON patch. After an error `value` is what it was.
 pub fn json(value: &mut Value, patch: &Value) -> Result<(), PatchError> {
@@ -25,6 +30,7 @@ pub fn json(value: &mut Value, patch: &Value) -> Result<(), PatchError> {
         .map_err(|error| PatchError::MalformedJsonPatch(error.to_string()))?;
     let mut result = value.clone();
     let mut copied = 0;
+    let mut moved = 0;
     for operation in &operations {
         if let PatchOperation::Copy(copy) = operation {
             copied += copy.from.resolve(&result).map_or(0, |value| value.to_string().len());
@@ -35,6 +41,17 @@ pub fn json(value: &mut Value, patch: &Value) -> Result<(), PatchError> {
                 )));
             }
         }
+        if let PatchOperation::Move(change) = operation {
+            moved += change.from.resolve(&result).map_or(0, count);
+            if moved > MOVED_VALUES_MAX {
+                let text = format!("the moves of this patch carry more than {MOVED_VALUES_MAX} values");
+                return Err(PatchError::Operation(text));
+            }
+        }
+        if !stays_shallow(operation, &result) {
+            let text = format!("the patched object would nest deeper than {DEPTH_MAX} levels");
+            return Err(PatchError::Operation(text));
+        }
         if tests_absence(operation, &result) {
             continue;
         }
@@ -43,6 +60,27 @@ pub fn json(value: &mut Value, patch: &Value) -> Result<(), PatchError> {
     }
     *value = result;
     Ok(())
+}
+
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(list) => list.iter().map(count).sum(),
+        Value::Object(map) => map.values().map(count).sum(),
+        _ => 0,
+    }
+}
+
+/// A few thousand operations could build a value so deep that dropping it overflows the stack.
+fn stays_shallow(operation: &PatchOperation, value: &Value) -> bool {
+    let inserted = match operation {
+        PatchOperation::Add(change) => Some(&change.value),
+        PatchOperation::Replace(change) => Some(&change.value),
+        PatchOperation::Move(change) => change.from.resolve(value).ok(),
+        PatchOperation::Copy(change) => change.from.resolve(value).ok(),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
+    };
+    let levels = DEPTH_MAX.checked_sub(operation.path().count());
+    inserted.is_none_or(|inserted| levels.is_some_and(|levels| fits(inserted, levels)))
 }
 
 /// Upstream's library takes a test for `null` where there is nothing as passed.
@@ -64,7 +102,9 @@ fn refusal(operation: &PatchOperation, kind: &json_patch::PatchErrorKind) -> Str
     };
     match kind {
         TestFailed => format!("testing value {path} failed: test failed"),
-        InvalidFromPointer => format!("{name} operation does not apply: doc is missing from path: missing value"),
+        InvalidFromPointer => {
+            format!("{name} operation does not apply: doc is missing from path: missing value")
+        }
         _ => format!("{name} operation does not apply: doc is missing path: {path}: missing value"),
     }
 }

@@ -15,7 +15,7 @@ mod tests;
 use serde_json::Value;
 
 pub use error::PatchError;
-pub use json::{COPIED_BYTES_MAX, OPERATIONS_MAX, json};
+pub use json::{COPIED_BYTES_MAX, MOVED_VALUES_MAX, OPERATIONS_MAX, json};
 
 /// Applies a merge patch: objects merge field by field, `null` removes a field, all else replaces.
 pub fn merge(value: &mut Value, patch: &Value) {

@@ -16,7 +16,7 @@ const PROBLEMS_MAX: usize = 100;
 /// How deep values may nest. serde_json reads back at most 127 levels (its recursion limit of 128 counts
 /// the innermost value), and what is accepted must be readable from the store; the rest is headroom for
 /// the lists that objects are wrapped in.
-const DEPTH_MAX: usize = 120;
+pub(crate) const DEPTH_MAX: usize = 120;
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -251,7 +251,8 @@ fn is_int32(number: &Number) -> bool {
     number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
 }
 
-fn fits(value: &Value, levels: usize) -> bool {
+/// True when a value nests at most so many levels deep.
+pub(crate) fn fits(value: &Value, levels: usize) -> bool {
     match (value, levels.checked_sub(1)) {
         (Value::Array(_) | Value::Object(_), None) => false,
         (Value::Array(list), Some(levels)) => list.iter().all(|value| fits(value, levels)),

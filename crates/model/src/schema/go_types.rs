@@ -28,11 +28,7 @@ pub(super) fn text(definitions: &Definitions, of: &Type) -> String {
 }
 
 /// The name of the type of a value that stands so many steps below a field.
-pub(super) fn at(
-    definitions: &Definitions,
-    of: &Type,
-    field: Option<(&Definition, &str, usize)>,
-) -> String {
+pub(super) fn at(definitions: &Definitions, of: &Type, field: Option<(&Definition, &str, usize)>) -> String {
     let own = field.and_then(|(owner, name, steps)| {
         let owner = short_name(&owner.name);
         let found = OWN_NAMES.binary_search_by(|(of, field, _)| (*of, *field).cmp(&(owner, name)));
@@ -53,8 +49,16 @@ fn inner(name: &'static str, steps: usize) -> Option<&'static str> {
 const OWN_NAMES: &[(&str, &str, &str)] = &[
     ("apps.v1.StatefulSetCondition", "status", "v1.ConditionStatus"),
     ("apps.v1.StatefulSetCondition", "type", "v1.StatefulSetConditionType"),
-    ("apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy", "whenDeleted", "v1.PersistentVolumeClaimRetentionPolicyType"),
-    ("apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy", "whenScaled", "v1.PersistentVolumeClaimRetentionPolicyType"),
+    (
+        "apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy",
+        "whenDeleted",
+        "v1.PersistentVolumeClaimRetentionPolicyType",
+    ),
+    (
+        "apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy",
+        "whenScaled",
+        "v1.PersistentVolumeClaimRetentionPolicyType",
+    ),
     ("apps.v1.StatefulSetSpec", "podManagementPolicy", "v1.PodManagementPolicyType"),
     ("apps.v1.StatefulSetUpdateStrategy", "type", "v1.StatefulSetUpdateStrategyType"),
     ("coordination.v1.LeaseSpec", "strategy", "v1.CoordinatedLeaseStrategy"),
@@ -108,7 +112,11 @@ const OWN_NAMES: &[(&str, &str, &str)] = &[
     ("core.v1.PersistentVolumeClaimSpec", "accessModes", "[]v1.PersistentVolumeAccessMode"),
     ("core.v1.PersistentVolumeClaimSpec", "volumeMode", "v1.PersistentVolumeMode"),
     ("core.v1.PersistentVolumeClaimStatus", "accessModes", "[]v1.PersistentVolumeAccessMode"),
-    ("core.v1.PersistentVolumeClaimStatus", "allocatedResourceStatuses", "map[v1.ResourceName]v1.ClaimResourceStatus"),
+    (
+        "core.v1.PersistentVolumeClaimStatus",
+        "allocatedResourceStatuses",
+        "map[v1.ResourceName]v1.ClaimResourceStatus",
+    ),
     ("core.v1.PersistentVolumeClaimStatus", "allocatedResources", "v1.ResourceList"),
     ("core.v1.PersistentVolumeClaimStatus", "capacity", "v1.ResourceList"),
     ("core.v1.PersistentVolumeClaimStatus", "phase", "v1.PersistentVolumeClaimPhase"),

@@ -66,7 +66,8 @@ const fn by_retaining_keys(key: &'static str) -> MergeStrategy {
 
 /// The strategy of one field of the definition of that (full) name.
 pub(super) fn of(definition: &str, field: &str) -> Option<MergeStrategy> {
-    let found = RULES.binary_search_by(|(owner, name, _)| (*owner, *name).cmp(&(short_name(definition), field)));
+    let found =
+        RULES.binary_search_by(|(owner, name, _)| (*owner, *name).cmp(&(short_name(definition), field)));
     found.ok().map(|index| RULES[index].2)
 }
 

@@ -24,6 +24,7 @@ mod tests;
 use std::sync::LazyLock;
 
 pub use check::Checked;
+pub(crate) use check::{DEPTH_MAX, fits};
 pub use raw::ExtraField;
 pub use types::{Definition, Definitions, Field, MergeStrategy, Type};
 

@@ -21,22 +21,17 @@ pub(super) fn canonical(text: &str, micro: bool) -> Result<Option<String>, Strin
         let part = out_of_range(text);
         format!("parsing time {text:?}: {part} out of range")
     })?;
-    let canonical = if micro { time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ") } else { time.strftime("%Y-%m-%dT%H:%M:%SZ") }
-        .to_string();
+    let canonical =
+        if micro { time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ") } else { time.strftime("%Y-%m-%dT%H:%M:%SZ") }
+            .to_string();
     Ok((canonical != text).then_some(canonical))
 }
 
 /// Checks that the text has the form of the layout; else gives what is left at the first difference, and
 /// the part of the layout that should stand there.
 fn shape(text: &str, micro: bool) -> Result<(), (&str, &'static str)> {
-    const PARTS: [(usize, &str, &str); 6] = [
-        (4, "2006", "-"),
-        (2, "01", "-"),
-        (2, "02", "T"),
-        (2, "15", ":"),
-        (2, "04", ":"),
-        (2, "05", ""),
-    ];
+    const PARTS: [(usize, &str, &str); 6] =
+        [(4, "2006", "-"), (2, "01", "-"), (2, "02", "T"), (2, "15", ":"), (2, "04", ":"), (2, "05", "")];
     let mut rest = text;
     for (digits, part, then) in PARTS {
         let number = rest.get(..digits).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
@@ -46,7 +41,8 @@ fn shape(text: &str, micro: bool) -> Result<(), (&str, &'static str)> {
         rest = &rest[digits..];
         rest = rest.strip_prefix(then).ok_or((rest, then))?;
     }
-    let fraction = rest.strip_prefix('.').map(|rest| rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+    let fraction =
+        rest.strip_prefix('.').map(|rest| rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
     match fraction {
         Some(digits) if digits > 0 => rest = &rest[1 + digits..],
         _ if micro => return Err((rest, ".000000")),
@@ -102,7 +98,10 @@ mod tests {
             error("2026-11-21T05:00:00"),
             r#"parsing time "2026-11-21T05:00:00" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00""#
         );
-        assert_eq!(error("2026-13-21T05:00:00Z"), r#"parsing time "2026-13-21T05:00:00Z": month out of range"#);
+        assert_eq!(
+            error("2026-13-21T05:00:00Z"),
+            r#"parsing time "2026-13-21T05:00:00Z": month out of range"#
+        );
         assert_eq!(error("2026-02-30T05:00:00Z"), r#"parsing time "2026-02-30T05:00:00Z": day out of range"#);
     }
 }

@@ -16,8 +16,7 @@ pub(super) fn set(old: Vec<Value>, patch: Vec<Value>) -> Result<Vec<Value>, Patc
         return Err(PatchError::NoDeclaredKey("list".to_owned()));
     }
     let mut seen = HashSet::new();
-    let merged: Vec<Value> =
-        old.iter().chain(&patch).filter(|value| seen.insert(*value)).cloned().collect();
+    let merged: Vec<Value> = old.iter().chain(&patch).filter(|value| seen.insert(*value)).cloned().collect();
     order::arrange(merged, &patch, &old, None)
 }
 

@@ -96,10 +96,14 @@ impl<'a> Merger<'a> {
         }
         let field = definition.and_then(|definition| definition.field(&key));
         let merged = match (original.remove(&key), patch) {
-            (Some(Value::Object(old)), Value::Object(patch)) => {
-                Some(Value::Object(self.object(old, patch, self.definition_of(field.map(|field| &field.of)))?))
+            (Some(Value::Object(old)), Value::Object(patch)) => Some(Value::Object(self.object(
+                old,
+                patch,
+                self.definition_of(field.map(|field| &field.of)),
+            )?)),
+            (Some(Value::Array(old)), Value::Array(patch)) => {
+                Some(Value::Array(self.list(old, patch, field)?))
             }
-            (Some(Value::Array(old)), Value::Array(patch)) => Some(Value::Array(self.list(old, patch, field)?)),
             (_, patch) => without_directives(patch),
         };
         if let Some(merged) = merged {
@@ -225,15 +229,17 @@ fn without_directives(value: Value) -> Option<Value> {
         Value::Object(map) if map.contains_key(PATCH) => None,
         Value::Object(map) => {
             let kept = map.into_iter().filter(|(key, value)| !value.is_null() && !is_directive(key));
-            Some(Value::Object(kept.filter_map(|(key, value)| Some((key, without_directives(value)?))).collect()))
+            Some(Value::Object(
+                kept.filter_map(|(key, value)| Some((key, without_directives(value)?))).collect(),
+            ))
         }
-        Value::Array(list) => {
-            Some(Value::Array(list.into_iter().filter_map(without_directives).collect()))
-        }
+        Value::Array(list) => Some(Value::Array(list.into_iter().filter_map(without_directives).collect())),
         other => Some(other),
     }
 }
 
 fn is_directive(key: &str) -> bool {
-    key == RETAIN_KEYS || parse_directive(key, DELETE_FROM).is_some() || parse_directive(key, SET_ORDER).is_some()
+    key == RETAIN_KEYS
+        || parse_directive(key, DELETE_FROM).is_some()
+        || parse_directive(key, SET_ORDER).is_some()
 }

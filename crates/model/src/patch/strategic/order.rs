@@ -78,10 +78,7 @@ pub(super) fn arrange(
 }
 
 /// The first place of every identity.
-fn places<'v>(
-    list: &'v [Value],
-    key: Option<&'static str>,
-) -> Result<HashMap<&'v Value, usize>, PatchError> {
+fn places<'v>(list: &'v [Value], key: Option<&'static str>) -> Result<HashMap<&'v Value, usize>, PatchError> {
     let mut places = HashMap::with_capacity(list.len());
     for (place, item) in list.iter().enumerate() {
         places.entry(identity(item, key)?).or_insert(place);

@@ -55,10 +55,7 @@ fn what_is_no_json_patch_is_a_bad_request() {
 fn a_patch_has_at_most_ten_thousand_operations() {
     let operations = vec![json!({ "op": "add", "path": "/a", "value": 1 }); OPERATIONS_MAX + 1];
     let error = refused(&json!({}), &Value::Array(operations));
-    assert_eq!(
-        error.to_string(),
-        "The allowed maximum operations in a JSON patch is 10000, got 10001"
-    );
+    assert_eq!(error.to_string(), "The allowed maximum operations in a JSON patch is 10000, got 10001");
     assert_eq!(error.status().code(), 413);
 }
 
@@ -67,4 +64,16 @@ fn copies_cannot_double_an_object_without_end() {
     let doubling = vec![json!({ "op": "copy", "from": "/data", "path": "/data/-" }); 64];
     let error = refused(&json!({ "data": ["x".repeat(1024)] }), &Value::Array(doubling));
     assert!(error.to_string().contains(&COPIED_BYTES_MAX.to_string()), "{error}");
+}
+
+#[test]
+fn moves_cannot_nest_an_object_without_end() {
+    let wrap = [
+        json!({ "op": "add", "path": "/w", "value": {} }),
+        json!({ "op": "move", "from": "/a", "path": "/w/a" }),
+        json!({ "op": "move", "from": "/w", "path": "/a" }),
+    ];
+    let operations: Vec<Value> = wrap.iter().cycle().take(9_999).cloned().collect();
+    let error = refused(&json!({ "a": 1 }), &Value::Array(operations));
+    assert_eq!(error.to_string(), "the patched object would nest deeper than 120 levels");
 }

@@ -18,8 +18,7 @@ fn pod() -> impl Strategy<Value = Value> {
             .iter()
             .map(|name| json!({ "name": name, "image": image.to_string(), "args": labels }))
             .collect();
-        let labels: Map<String, Value> =
-            labels.iter().map(|name| ((*name).to_owned(), json!("x"))).collect();
+        let labels: Map<String, Value> = labels.iter().map(|name| ((*name).to_owned(), json!("x"))).collect();
         json!({
             "metadata": { "finalizers": finalizers, "labels": labels },
             "spec": { "containers": containers, "nodeName": "n" },
