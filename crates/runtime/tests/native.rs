@@ -42,7 +42,8 @@ async fn output_is_logged_in_the_cri_format_and_the_exit_code_is_known() {
     assert_eq!((exit.code, exit.signal, exit.oom_killed), (7, None, false));
     assert!(exit.started_at.unwrap() <= exit.finished_at);
     let lines = machine.log("main");
-    let of = |stream: &str| -> Vec<String> { lines.iter().filter(|l| l.starts_with(stream)).cloned().collect() };
+    let of =
+        |stream: &str| -> Vec<String> { lines.iter().filter(|l| l.starts_with(stream)).cloned().collect() };
     assert_eq!(
         of("stdout"),
         ["stdout F hello", "stdout F pod-0", "stdout F yes pod-0", "stdout F /some/where", "stdout P end"]
@@ -163,7 +164,8 @@ async fn sixteen_execs_run_at_once() {
     let sandbox = machine.sandbox().await;
     let id = machine.start(&sandbox, machine.config("main", "sleep 1000")).await;
     // Each waits until all sixteen are there, so they pass only if they truly run at the same time.
-    let script = "mkdir -p /tmp/all; touch /tmp/all/$0; while [ $(ls /tmp/all | wc -l) -lt 16 ]; do sleep 0.02; done";
+    let script =
+        "mkdir -p /tmp/all; touch /tmp/all/$0; while [ $(ls /tmp/all | wc -l) -lt 16 ]; do sleep 0.02; done";
     let script = script.replace("mkdir", "/bin/busybox mkdir").replace("wc", "/bin/busybox wc");
     let runs = (0..16).map(|number| {
         let command = vec!["sh".to_owned(), "-c".to_owned(), script.clone(), number.to_string()];
@@ -185,7 +187,10 @@ async fn exec_on_a_terminal_can_be_typed_into_and_resized() {
     let mut stdin = session.stdin.take().unwrap();
     let mut stdout = session.stdout.take().unwrap();
     session.resize.as_ref().unwrap().send((123, 45)).await.unwrap();
-    stdin.write_all(b"tty; while ! stty size | cat | head -1; do true; done; echo a$((1+1))b\n").await.unwrap();
+    stdin
+        .write_all(b"tty; while ! stty size | cat | head -1; do true; done; echo a$((1+1))b\n")
+        .await
+        .unwrap();
     let seen = read_until(&mut stdout, "a2b").await;
     assert!(seen.contains("/dev/pts/"), "{seen}");
     stdin.write_all(b"stty size; exit 4\n").await.unwrap();
@@ -251,7 +256,9 @@ async fn a_new_agent_finds_running_containers_and_the_exits_that_happened_meanwh
     let machine = Machine::new();
     let sandbox = machine.sandbox().await;
     let long = machine.start(&sandbox, machine.config("long", "echo up; sleep 1000")).await;
-    let short = machine.start(&sandbox, machine.config("short", "while ! [ -e /dev/shm/go ]; do sleep 0.02; done; exit 5")).await;
+    let short = machine
+        .start(&sandbox, machine.config("short", "while ! [ -e /dev/shm/go ]; do sleep 0.02; done; exit 5"))
+        .await;
     let before = machine.runtime.container_status(&long).await.unwrap();
     // A second runtime on the same directory is what a new agent process is to the shims.
     let command = ["touch", "/dev/shm/go"].map(str::to_owned).to_vec();

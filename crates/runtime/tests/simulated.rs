@@ -83,7 +83,9 @@ async fn a_crashing_image_ends_by_itself_with_an_event() {
     let runtime = open();
     let mut events = runtime.events();
     let id = start(&runtime, "pod-0", "sim/crash:10ms").await;
-    assert!(matches!(events.recv().await.unwrap(), RuntimeEvent::Started { container, .. } if container == id));
+    assert!(
+        matches!(events.recv().await.unwrap(), RuntimeEvent::Started { container, .. } if container == id)
+    );
     assert_eq!(ended(&runtime, &id).await.code, 1);
     let RuntimeEvent::Exited { container, pod_uid, .. } = events.recv().await.unwrap() else { panic!() };
     assert_eq!((container, pod_uid.as_str()), (id, "uid-pod-0"));

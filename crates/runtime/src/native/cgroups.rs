@@ -263,7 +263,8 @@ mod tests {
     fn a_hybrid_machine_uses_its_v1_hierarchies() {
         let found = parse(HYBRID);
         assert_eq!(found.len(), 2);
-        let resources = Resources { memory_limit_bytes: Some(7), cpu_shares: Some(512), ..Resources::default() };
+        let resources =
+            Resources { memory_limit_bytes: Some(7), cpu_shares: Some(512), ..Resources::default() };
         assert_eq!(limits(&resources, &found[0]), [("cpu.shares", "512".to_owned())]);
         assert_eq!(limits(&resources, &found[1]), [("memory.limit_in_bytes", "7".to_owned())]);
     }

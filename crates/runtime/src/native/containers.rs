@@ -49,8 +49,10 @@ impl Inner {
             return Err(RuntimeError::BadConfig { reason: "a log path holds a newline".to_owned() });
         }
         self.check_oom_preference(&config);
-        let image = self.layers.image_config(&config.image).map_err(|error| image_error(&config.image, error))?;
-        let layers = self.layers.layer_dirs(&config.image).map_err(|error| image_error(&config.image, error))?;
+        let image =
+            self.layers.image_config(&config.image).map_err(|error| image_error(&config.image, error))?;
+        let layers =
+            self.layers.layer_dirs(&config.image).map_err(|error| image_error(&config.image, error))?;
         let stop_signal = plan::stop_signal(&config, &image).map_err(bad_config)?;
         let id = ContainerId(self.fresh_id(&format!("{}/{}", sandbox.config.uid, config.name)));
         let record = Arc::new(ContainerRecord {
@@ -290,7 +292,8 @@ impl Inner {
             return Err(RuntimeError::BadConfig { reason: "no command specified".to_owned() });
         }
         let directory = self.layout.container(id);
-        let text = fs::read(directory.join("config.json")).map_err(failed("read the container's configuration"))?;
+        let text =
+            fs::read(directory.join("config.json")).map_err(failed("read the container's configuration"))?;
         let configuration: Value =
             serde_json::from_slice(&text).map_err(failed("read the container's configuration"))?;
         let process = exec_process(configuration, command, streams.tty);
@@ -338,7 +341,8 @@ impl Inner {
     ) -> Result<Session, RuntimeError> {
         let entry = self.running(id)?;
         let directory = self.layout.container(id);
-        let mut stream = connect::connect(&directory).await.map_err(failed("connect to the container's shim"))?;
+        let mut stream =
+            connect::connect(&directory).await.map_err(failed("connect to the container's shim"))?;
         let bits = u8::from(streams.stdin) | u8::from(streams.stdout) << 1 | u8::from(streams.stderr) << 2;
         let mut bytes = Vec::new();
         frame::append(&mut bytes, frame::ATTACH, &[bits]);
@@ -416,6 +420,8 @@ fn bad_config(reason: String) -> RuntimeError {
 fn image_error(image: &ImageId, error: ImageError) -> RuntimeError {
     match error {
         ImageError::NotPresent { .. } => RuntimeError::NotFound { what: format!("image {}", image.0) },
-        other => RuntimeError::Failed { operation: format!("read image {}", image.0), reason: other.to_string() },
+        other => {
+            RuntimeError::Failed { operation: format!("read image {}", image.0), reason: other.to_string() }
+        }
     }
 }

@@ -48,8 +48,7 @@ const MASKED: &[&str] = &[
 ];
 
 /// Paths that may be read only.
-const READONLY: &[&str] =
-    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The command line: the pod's, over the image's.
 pub(crate) fn command_line(container: &ContainerConfig, image: &ImageConfiguration) -> Vec<String> {
@@ -204,7 +203,8 @@ fn mounts(inputs: &Inputs<'_>) -> Value {
         json!({"destination": "/dev/shm", "type": "bind", "source": shm, "options": ["rbind", "rw"]}),
     ];
     let asked = &inputs.container.mounts;
-    let taken = |mount: &Value| asked.iter().any(|given| mount["destination"] == given.container_path.as_str());
+    let taken =
+        |mount: &Value| asked.iter().any(|given| mount["destination"] == given.container_path.as_str());
     let mut list: Vec<Value> = standard.into_iter().filter(|mount| !taken(mount)).collect();
     list.extend(asked.iter().map(|mount| {
         let access = if mount.readonly { "ro" } else { "rw" };

@@ -35,7 +35,8 @@ impl Inner {
         }
         let id = SandboxId(self.fresh_id(&config.uid));
         let created_at = self.clock.now();
-        let mut record = SandboxRecord { id: id.clone(), config, created_at, stopped: false, pause_pid: None };
+        let mut record =
+            SandboxRecord { id: id.clone(), config, created_at, stopped: false, pause_pid: None };
         match self.make_sandbox(&mut record).await {
             Ok(()) => {
                 self.sandboxes().insert(id.clone(), record);
@@ -67,13 +68,19 @@ impl Inner {
         let output = child.wait_with_output().await.map_err(failed("make the sandbox's namespaces"))?;
         if !output.status.success() {
             let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(RuntimeError::Failed { operation: "make the sandbox's namespaces".to_owned(), reason });
+            return Err(RuntimeError::Failed {
+                operation: "make the sandbox's namespaces".to_owned(),
+                reason,
+            });
         }
         if record.config.share_process_namespace {
-            let text = fs::read_to_string(directory.join(PAUSE_PID)).map_err(failed("find the pause process"))?;
+            let text =
+                fs::read_to_string(directory.join(PAUSE_PID)).map_err(failed("find the pause process"))?;
             let pid: u32 = text.trim().parse().map_err(failed("find the pause process"))?;
             record.pause_pid = Some(pid);
-            self.cgroups.enter(&record.config.uid, PAUSE_GROUP, pid).map_err(failed("limit the pause process"))?;
+            self.cgroups
+                .enter(&record.config.uid, PAUSE_GROUP, pid)
+                .map_err(failed("limit the pause process"))?;
             write_record(&directory, RECORD, record).map_err(failed("record the sandbox"))?;
         }
         Ok(())

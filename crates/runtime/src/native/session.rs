@@ -142,7 +142,9 @@ async fn read<R: AsyncRead + Unpin>(mut reader: R, mut sinks: [Option<DuplexStre
                     return Finish::StartFailed(String::from_utf8_lossy(payload).into_owned());
                 }
                 frame::ENDED => {
-                    return payload.try_into().map_or(Finish::Lost, |code| Finish::Ended(i32::from_le_bytes(code)));
+                    return payload
+                        .try_into()
+                        .map_or(Finish::Lost, |code| Finish::Ended(i32::from_le_bytes(code)));
                 }
                 _ => continue,
             };

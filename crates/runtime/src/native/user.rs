@@ -60,22 +60,26 @@ pub(crate) fn resolve(
         None if user_part.is_empty() => {
             name = accounts(passwd).find(|account| account.uid == 0).map(|account| account.name);
         }
-        None => match (accounts(passwd).find(|account| account.name == user_part), user_part.parse::<u32>()) {
-            (Some(account), _) => {
-                identity = Identity { uid: account.uid, gid: account.gid, groups: Vec::new() };
-                name = Some(account.name);
-            }
-            (None, Ok(uid)) => {
-                identity.uid = uid;
-                if let Some(account) = accounts(passwd).find(|account| account.uid == uid) {
-                    identity.gid = account.gid;
+        None => {
+            match (accounts(passwd).find(|account| account.name == user_part), user_part.parse::<u32>()) {
+                (Some(account), _) => {
+                    identity = Identity { uid: account.uid, gid: account.gid, groups: Vec::new() };
                     name = Some(account.name);
                 }
+                (None, Ok(uid)) => {
+                    identity.uid = uid;
+                    if let Some(account) = accounts(passwd).find(|account| account.uid == uid) {
+                        identity.gid = account.gid;
+                        name = Some(account.name);
+                    }
+                }
+                (None, Err(_)) => {
+                    return Err(format!(
+                        "unable to find user {user_part}: no matching entries in passwd file"
+                    ));
+                }
             }
-            (None, Err(_)) => {
-                return Err(format!("unable to find user {user_part}: no matching entries in passwd file"));
-            }
-        },
+        }
     }
     if security.run_as_user.is_none() && !group_part.is_empty() {
         identity.gid = match (groups(group).find(|entry| entry.name == group_part), group_part.parse()) {

@@ -321,7 +321,9 @@ impl Runtime for SimulatedRuntime {
             let Some(entry) = state.containers.get(id) else { return Ok(()) };
             let created = matches!(entry.status.state, ContainerState::Created);
             let (after, code) = match entry.script.stop_delay {
-                Some(delay) if delay <= grace && !grace.is_zero() && !created => (delay, entry.script.stop_code),
+                Some(delay) if delay <= grace && !grace.is_zero() && !created => {
+                    (delay, entry.script.stop_code)
+                }
                 _ if created => (Duration::ZERO, 137),
                 _ => (grace, 137),
             };
@@ -372,7 +374,8 @@ impl Runtime for SimulatedRuntime {
         Ok(Session {
             stdin: streams.stdin.then(|| Box::pin(tokio::io::sink()) as _),
             stdout: streams.stdout.then(|| Box::pin(std::io::Cursor::new(output.stdout)) as _),
-            stderr: (streams.stderr && !streams.tty).then(|| Box::pin(std::io::Cursor::new(output.stderr)) as _),
+            stderr: (streams.stderr && !streams.tty)
+                .then(|| Box::pin(std::io::Cursor::new(output.stderr)) as _),
             resize: None,
             ended: Box::pin(async move { Ok(code) }),
         })

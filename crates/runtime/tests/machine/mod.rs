@@ -40,11 +40,16 @@ impl Busybox {
         }
         std::fs::copy(binary, directory.join("bin/busybox")).unwrap();
         std::fs::set_permissions(directory.join("bin/busybox"), PermissionsExt::from_mode(0o755)).unwrap();
-        let applets = "sh echo cat sleep id stty tty hostname env pwd kill head dd mount ls touch printf true false";
+        let applets =
+            "sh echo cat sleep id stty tty hostname env pwd kill head dd mount ls touch printf true false";
         for applet in applets.split(' ') {
             symlink("busybox", directory.join("bin").join(applet)).unwrap();
         }
-        std::fs::write(directory.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nredis:x:999:1000::/:/bin/sh\n").unwrap();
+        std::fs::write(
+            directory.join("etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\nredis:x:999:1000::/:/bin/sh\n",
+        )
+        .unwrap();
         std::fs::write(directory.join("etc/group"), "root:x:0:\nredis:x:1000:\nextra:x:101:redis\n").unwrap();
         Busybox(directory.to_owned())
     }
@@ -197,7 +202,8 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub fn traces(directory: &Path, cluster: &str) -> Vec<String> {
     let place = directory.to_string_lossy().into_owned();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let mut found: Vec<String> = mounts.lines().filter(|line| line.contains(&place)).map(str::to_owned).collect();
+    let mut found: Vec<String> =
+        mounts.lines().filter(|line| line.contains(&place)).map(str::to_owned).collect();
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
         let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();

@@ -14,12 +14,10 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitStatus, kill_process, kill_process_group, pidfd_open,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitStatus, kill_process, kill_process_group, pidfd_open};
 
-use super::io::{Read, listen_in, read_now, reap_any, receive_terminal, set_nonblocking, write_all};
 use super::executor;
+use super::io::{Read, listen_in, read_now, reap_any, receive_terminal, set_nonblocking, write_all};
 use crate::native::frame::{self, Parsed};
 use crate::native::layout::{LIBCONTAINER, LIBCONTAINER_ID};
 
@@ -63,7 +61,8 @@ pub(crate) fn run(directory: &Path, name: &str) -> io::Result<()> {
 fn start(directory: &Path, name: &str) -> Result<Running, String> {
     let words = |error: io::Error| error.to_string();
     let pipe = || {
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| io::Error::from(error).to_string())
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|error| io::Error::from(error).to_string())
     };
     let (takes_input, terminal) = (name.ends_with(".i"), name.contains(".t"));
     let console = format!("{name}.s");

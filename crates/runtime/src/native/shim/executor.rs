@@ -64,7 +64,8 @@ impl Executor for Become {
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
-        let args = process.args().as_ref().filter(|args| !args.is_empty()).ok_or(ExecutorError::InvalidArg)?;
+        let args =
+            process.args().as_ref().filter(|args| !args.is_empty()).ok_or(ExecutorError::InvalidArg)?;
         let env = process.env().clone().unwrap_or_default();
         let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or("");
         let reason = match find(&args[0], path) {

@@ -73,10 +73,7 @@ pub(crate) fn receive_terminal<Fd: AsFd>(connection: Fd) -> io::Result<OwnedFd> 
 }
 
 /// Binds a socket whose path may be long: by its name in the directory, which becomes the current one.
-pub(crate) fn listen_in(
-    directory: &Path,
-    name: &str,
-) -> io::Result<std::os::unix::net::UnixListener> {
+pub(crate) fn listen_in(directory: &Path, name: &str) -> io::Result<std::os::unix::net::UnixListener> {
     std::env::set_current_dir(directory)?;
     let _ = std::fs::remove_file(name);
     std::os::unix::net::UnixListener::bind(name)
@@ -88,4 +85,23 @@ pub(crate) fn reap_any() -> rustix::io::Result<Option<(rustix::process::Pid, rus
     const WALL: u32 = 0x4000_0000;
     let options = rustix::process::WaitOptions::from_bits_retain(WALL) | rustix::process::WaitOptions::NOHANG;
     rustix::process::wait(options)
+}
+
+/// Lets go of the program text that only starting needed; what is still used is mapped again when touched.
+/// Only executable mappings of files: those are never written, so nothing can be lost.
+pub(crate) fn release_code() {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    for line in maps.lines().filter(|line| line.contains(" r-xp ") && line.contains(" /")) {
+        let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-')) else {
+            continue;
+        };
+        let bounds = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16));
+        let (Ok(from), Ok(to)) = bounds else { continue };
+        #[expect(unsafe_code, reason = "no safe wrapper gives back mapped text")]
+        // SAFETY: the range is a private, never written mapping of a file; dropping its pages changes no
+        // content, they are read from the file again when touched.
+        unsafe {
+            libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED);
+        }
+    }
 }

@@ -150,12 +150,14 @@ pub(crate) fn run(directory: &Path) -> io::Result<()> {
     tell_agent("ok");
 
     let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("the container has no process id"))?;
-    let Streams { stdin, outputs, .. } = Streams { theirs: [Stdio::null(), Stdio::null(), Stdio::null()], ..streams };
+    let Streams { stdin, outputs, .. } =
+        Streams { theirs: [Stdio::null(), Stdio::null(), Stdio::null()], ..streams };
     if let Some(stdin) = &stdin {
         set_nonblocking(stdin.as_fd())?;
     }
     let mut shim =
         Shim { settings, log, listener, pid, outputs, stdin, stdin_pending: Vec::new(), clients: Vec::new() };
+    fd::release_code();
     let status = shim.attend()?;
     shim.drain();
     let signal = status.terminating_signal();
@@ -230,7 +232,8 @@ impl Shim {
             let mut clients = vec![false; self.clients.len()];
             {
                 let room = self.stdin_pending.len() < STDIN_BUFFER_BYTES_MAX;
-                let mut fds = vec![PollFd::new(&exit, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
+                let mut fds =
+                    vec![PollFd::new(&exit, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
                 let mut at = [usize::MAX; 3];
                 for (index, output) in self.outputs.iter().enumerate() {
                     if let Some(output) = output {
