@@ -28,8 +28,10 @@
 //! `run(client, clock, stop)` that hands its [`runner::watch`] streams to [`runner::run`] beside its
 //! recorder's task.
 
+pub mod api_resource;
 pub mod barrier;
 pub mod endpoints;
+pub mod garbage_collector;
 pub mod queue;
 pub mod recorder;
 pub mod runner;

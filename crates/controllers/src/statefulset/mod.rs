@@ -98,14 +98,14 @@ impl Controller for StatefulSets {
         let Some(view) = self.view.set(key) else { return Decision::nothing() };
         let mut plan = plan::plan(&view, now);
         plan::hold_back_status(&mut plan, &view.entry.set, view.entry.status_sent, now);
-        let requeue_after = plan.requeue_after;
+        let (set, requeue_after) = (Arc::clone(&view.entry.set), plan.requeue_after);
+        self.view.keep_news(key, &mut plan.notices);
         for waiting in &plan.waiting_on {
             tracing::debug!(set = %key, "waiting for {waiting}");
         }
         if plan.is_quiet() {
             return Decision { plan: None, requeue_after };
         }
-        let set = Arc::clone(&view.entry.set);
         if plan.status.is_some() {
             self.view.status_sent(key, now);
         }

@@ -19,6 +19,7 @@ use model::selector::Selector;
 use model::{meta, ordinal};
 use serde_json::Value;
 
+use super::decision::Notice;
 use super::repair::{self, Checked};
 use super::revisions;
 use crate::barrier::{Barrier, Horizon, Removed};
@@ -137,13 +138,15 @@ pub struct SetEntry {
     pub selector: Result<Selector, String>,
     /// When its status was last sent; unknown after a restart.
     pub status_sent: Option<Timestamp>,
+    /// What was told last; it is told again only after something else was.
+    told: Vec<Notice>,
     data: OnceCell<(Value, String)>,
 }
 
 impl SetEntry {
     fn new(set: Arc<StatefulSet>) -> SetEntry {
         let selector = Selector::from_label_selector(&set.spec.selector);
-        SetEntry { set, selector, status_sent: None, data: OnceCell::new() }
+        SetEntry { set, selector, status_sent: None, told: Vec::new(), data: OnceCell::new() }
     }
 
     /// What a revision of the set's present template records, and its text.
@@ -357,10 +360,21 @@ impl View {
 
     /// Notes that a set's status is on its way.
     pub fn status_sent(&mut self, key: &ObjectKey, now: Timestamp) {
-        let all = self.sets.0.get_mut(&key.namespace);
-        if let Some(entry) = all.and_then(|names| names.get_mut(&key.name)) {
+        if let Some(entry) = self.entry_mut(key) {
             entry.status_sent = Some(now);
         }
+    }
+
+    /// Keeps of the notices of a plan those that are news; what is told stays told while it stays true.
+    pub fn keep_news(&mut self, key: &ObjectKey, notices: &mut Vec<Notice>) {
+        if let Some(entry) = self.entry_mut(key) {
+            let told = std::mem::replace(&mut entry.told, notices.clone());
+            notices.retain(|notice| !told.contains(notice));
+        }
+    }
+
+    fn entry_mut(&mut self, key: &ObjectKey) -> Option<&mut SetEntry> {
+        self.sets.0.get_mut(&key.namespace)?.get_mut(&key.name)
     }
 
     fn touch_all(&self, touched: &mut Touched) {

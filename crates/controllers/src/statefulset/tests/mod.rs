@@ -3,5 +3,6 @@
 //! `facts.md` numbers what upstream does; a script in `scripts/` names the facts it shows.
 
 mod golden;
+mod properties;
 mod script;
 mod world;
