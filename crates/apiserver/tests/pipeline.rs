@@ -1,0 +1,249 @@
+//! The pipeline over the in-process transport and a store in memory.
+
+use std::sync::Arc;
+
+use apiserver::{Api, bootstrap};
+use client::transport::{Body, Target, Verb};
+use client::{Client, DeleteOptions, PatchKind, Precondition, Propagation, Reply, Scope, WatchEventKind};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use model::clock::FixedClock;
+use model::resource::GroupVersionResource;
+use model::status::{Reason, Status};
+use serde_json::{Value, json};
+
+async fn cluster() -> (Arc<Api>, Client) {
+    let now = "2026-03-01T00:00:00Z".parse().expect("a time");
+    let api = Api::in_memory(Arc::new(FixedClock(now)));
+    bootstrap::ensure(&api, [127, 0, 0, 1].into(), 6443).await.expect("bootstraps");
+    let client = Client::new(api.transport(), "test");
+    (api, client)
+}
+
+fn target(resource: &'static str, namespace: &str, name: &str) -> Target {
+    Target {
+        resource: GroupVersionResource::constant("", "v1", resource),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        subresource: "",
+    }
+}
+
+async fn create(client: &Client, resource: &'static str, namespace: &str, object: Value) -> Result<Value, Status> {
+    let reply = client.call(Verb::Create, target(resource, namespace, ""), Body::Object(object)).await?;
+    match reply {
+        Reply::Object(object) => Ok(object.value().expect("is JSON")),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn map(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"a": "1"}})
+}
+
+fn pod(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+#[tokio::test]
+async fn a_created_object_is_stamped_and_can_be_read() {
+    let (_api, client) = cluster().await;
+    let made = create(&client, "configmaps", "default", map("a")).await.expect("creates");
+    assert_eq!(made["metadata"]["creationTimestamp"], "2026-03-01T00:00:00Z");
+    assert_eq!(made["metadata"]["uid"].as_str().expect("a uid").len(), 36);
+    let read = client.get::<ConfigMap>("default", "a").await.expect("is there");
+    assert_eq!(read.metadata.resource_version.as_deref(), made["metadata"]["resourceVersion"].as_str());
+    let again = create(&client, "configmaps", "default", map("a")).await.expect_err("is there");
+    assert_eq!(again.message, "configmaps \"a\" already exists");
+}
+
+#[tokio::test]
+async fn views_share_the_object_that_the_store_decoded() {
+    let (_api, client) = cluster().await;
+    create(&client, "configmaps", "default", map("a")).await.expect("creates");
+    let one = client.get::<ConfigMap>("default", "a").await.expect("is there");
+    let (all, _) = client.list::<ConfigMap>(&Scope::default()).await.expect("lists");
+    assert!(all.iter().any(|other| Arc::ptr_eq(other, &one)));
+}
+
+#[tokio::test]
+async fn generated_names_differ() {
+    let (_api, client) = cluster().await;
+    let body = json!({"metadata": {"generateName": "x-"}});
+    let one = create(&client, "configmaps", "default", body.clone()).await.expect("creates");
+    let two = create(&client, "configmaps", "default", body).await.expect("creates");
+    assert_ne!(one["metadata"]["name"], two["metadata"]["name"]);
+}
+
+#[tokio::test]
+async fn a_stale_update_conflicts_and_an_equal_one_writes_nothing() {
+    let (api, client) = cluster().await;
+    create(&client, "configmaps", "default", map("a")).await.expect("creates");
+    let first = client.get::<ConfigMap>("default", "a").await.expect("is there");
+    let before = api.revision();
+    client.update(first.as_ref()).await.expect("is accepted");
+    assert_eq!(api.revision(), before, "an equal update must not write");
+    let mut changed = ConfigMap::clone(&first);
+    changed.data = None;
+    client.update(&changed).await.expect("updates");
+    let status = client.update(&changed).await.expect_err("is stale");
+    assert_eq!(status.reason, Reason::Conflict);
+    assert!(status.message.contains("the object has been modified"), "{status}");
+}
+
+#[tokio::test]
+async fn a_patch_changes_what_it_names() {
+    let (_api, client) = cluster().await;
+    create(&client, "configmaps", "default", map("a")).await.expect("creates");
+    for (kind, patch, key) in [
+        (PatchKind::Merge, json!({"data": {"b": "2"}}), "b"),
+        (PatchKind::StrategicMerge, json!({"data": {"c": "3"}}), "c"),
+        (PatchKind::Json, json!([{"op": "add", "path": "/data/d", "value": "4"}]), "d"),
+    ] {
+        let patched = client.patch::<ConfigMap>("default", "a", "", kind, patch).await.expect("patches");
+        assert!(patched.data.as_ref().is_some_and(|data| data.contains_key(key)), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_sees_every_change_with_the_revision_of_a_deletion() {
+    let (api, client) = cluster().await;
+    let scope = Scope { namespace: "default".to_owned(), ..Scope::default() };
+    let mut watch = client.watch::<ConfigMap>(&scope, api.revision()).await.expect("watches");
+    create(&client, "configmaps", "default", map("a")).await.expect("creates");
+    let patch = json!({"data": {"b": "2"}});
+    client.patch::<ConfigMap>("default", "a", "", PatchKind::Merge, patch).await.expect("patches");
+    client.delete::<ConfigMap>("default", "a", DeleteOptions::default()).await.expect("deletes");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let event = watch.next().await.expect("goes on").expect("is an event");
+        seen.push((event.kind, event.object.revision()));
+        let version = event.object.metadata().expect("metadata").resource_version.clone();
+        assert_eq!(version, Some(event.object.revision().to_string()));
+    }
+    let kinds: Vec<_> = seen.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [WatchEventKind::Added, WatchEventKind::Modified, WatchEventKind::Deleted]);
+    assert_eq!(seen[2].1, api.revision());
+}
+
+#[tokio::test]
+async fn a_watch_with_a_selector_turns_changes_into_arrivals_and_departures() {
+    let (api, client) = cluster().await;
+    let mut scope = Scope::default();
+    scope.options.label_selector = "app=x".to_owned();
+    let mut watch = client.watch::<ConfigMap>(&scope, api.revision()).await.expect("watches");
+    create(&client, "configmaps", "default", map("a")).await.expect("creates");
+    for label in [json!("x"), json!("y")] {
+        let patch = json!({"metadata": {"labels": {"app": label}}});
+        client.patch::<ConfigMap>("default", "a", "", PatchKind::Merge, patch).await.expect("patches");
+    }
+    let first = watch.next().await.expect("goes on").expect("is an event");
+    assert_eq!(first.kind, WatchEventKind::Added);
+    let second = watch.next().await.expect("goes on").expect("is an event");
+    assert_eq!(second.kind, WatchEventKind::Deleted);
+    assert_eq!(second.object.revision(), api.revision());
+    assert_eq!(second.object.metadata().expect("metadata").labels.as_ref().expect("labels")["app"], "x");
+}
+
+#[tokio::test]
+async fn finalizers_hold_a_deletion_until_the_last_is_gone() {
+    let (_api, client) = cluster().await;
+    let mut body = map("a");
+    body["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    create(&client, "configmaps", "default", body).await.expect("creates");
+    client.delete::<ConfigMap>("default", "a", DeleteOptions::default()).await.expect("is marked");
+    let held = client.get::<ConfigMap>("default", "a").await.expect("is still there");
+    assert!(held.metadata.deletion_timestamp.is_some());
+    let patch = json!({"metadata": {"finalizers": null}});
+    client.patch::<ConfigMap>("default", "a", "", PatchKind::Merge, patch).await.expect("releases");
+    assert!(client.get::<ConfigMap>("default", "a").await.expect_err("is gone").is_not_found());
+}
+
+#[tokio::test]
+async fn foreground_deletion_waits_for_the_garbage_collector() {
+    let (_api, client) = cluster().await;
+    create(&client, "configmaps", "default", map("a")).await.expect("creates");
+    let options = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
+    client.delete::<ConfigMap>("default", "a", options).await.expect("is marked");
+    let held = client.get::<ConfigMap>("default", "a").await.expect("is still there");
+    assert_eq!(held.metadata.finalizers.as_deref(), Some(&["foregroundDeletion".to_owned()][..]));
+}
+
+#[tokio::test]
+async fn a_deletion_of_another_uid_conflicts() {
+    let (_api, client) = cluster().await;
+    create(&client, "configmaps", "default", map("a")).await.expect("creates");
+    let precondition = Precondition { uid: Some("other".to_owned()), resource_version: None };
+    let options = DeleteOptions { precondition, ..DeleteOptions::default() };
+    let status = client.delete::<ConfigMap>("default", "a", options).await.expect_err("is another");
+    assert!(status.is_conflict(), "{status}");
+    assert!(status.message.contains("Precondition failed: UID in precondition: other"), "{status}");
+}
+
+#[tokio::test]
+async fn a_bound_pod_ends_gracefully_and_only_sooner() {
+    let (_api, client) = cluster().await;
+    create(&client, "pods", "default", pod("p")).await.expect("creates");
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}});
+    client.post::<Pod>("default", "p", "binding", binding.clone()).await.expect("binds");
+    let status = client.post::<Pod>("default", "p", "binding", binding).await.expect_err("is bound");
+    assert!(status.message.ends_with("pod p is already assigned to node \"n1\""), "{status}");
+    let grace = |seconds| DeleteOptions { grace_period_seconds: Some(seconds), ..DeleteOptions::default() };
+    client.delete::<Pod>("default", "p", DeleteOptions::default()).await.expect("is marked");
+    for (asked, expected) in [(60, 30), (5, 5)] {
+        client.delete::<Pod>("default", "p", grace(asked)).await.expect("is marked");
+        let ending = client.get::<Pod>("default", "p").await.expect("is still there");
+        assert_eq!(ending.metadata.deletion_grace_period_seconds, Some(expected));
+    }
+    client.delete::<Pod>("default", "p", grace(0)).await.expect("is removed");
+    assert!(client.get::<Pod>("default", "p").await.expect_err("is gone").is_not_found());
+}
+
+#[tokio::test]
+async fn a_pod_without_a_node_goes_at_once() {
+    let (_api, client) = cluster().await;
+    create(&client, "pods", "default", pod("p")).await.expect("creates");
+    client.delete::<Pod>("default", "p", DeleteOptions::default()).await.expect("is removed");
+    assert!(client.get::<Pod>("default", "p").await.expect_err("is gone").is_not_found());
+}
+
+#[tokio::test]
+async fn nothing_is_made_in_a_namespace_that_is_missing_or_going() {
+    let (_api, client) = cluster().await;
+    let status = create(&client, "configmaps", "x", map("a")).await.expect_err("has no namespace");
+    assert_eq!(status.message, "namespaces \"x\" not found");
+    create(&client, "namespaces", "", json!({"metadata": {"name": "x"}})).await.expect("creates");
+    client.delete::<Namespace>("", "x", DeleteOptions::default()).await.expect("is marked");
+    let going = client.get::<Namespace>("", "x").await.expect("is still there");
+    assert_eq!(going.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Terminating"));
+    let status = create(&client, "configmaps", "x", map("a")).await.expect_err("is going");
+    assert_eq!(status.reason, Reason::Forbidden);
+    assert_eq!(status.details.causes[0].reason, "NamespaceTerminating");
+    let mut done = Namespace::clone(&going);
+    done.spec.get_or_insert_default().finalizers = None;
+    let mut place = target("namespaces", "", "x");
+    place.subresource = "finalize";
+    let body = Body::Object(serde_json::to_value(&done).expect("encodes"));
+    client.call(Verb::Update, place, body).await.expect("finalizes");
+    assert!(client.get::<Namespace>("", "x").await.expect_err("is gone").is_not_found());
+}
+
+#[tokio::test]
+async fn two_services_never_share_an_address_and_a_deletion_gives_it_back() {
+    let (_api, client) = cluster().await;
+    let service = |name: &str, address: Option<&str>| {
+        let mut body = json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
+        if let Some(address) = address {
+            body["spec"]["clusterIP"] = address.into();
+        }
+        body
+    };
+    let one = create(&client, "services", "default", service("one", None)).await.expect("creates");
+    let address = one["spec"]["clusterIP"].as_str().expect("has an address").to_owned();
+    assert!(address.starts_with("10.96."), "{address}");
+    let two = create(&client, "services", "default", service("two", Some(&address))).await;
+    let status = two.expect_err("is taken");
+    assert!(status.message.contains("provided IP is already allocated"), "{status}");
+    client.delete::<Service>("default", "one", DeleteOptions::default()).await.expect("deletes");
+    create(&client, "services", "default", service("two", Some(&address))).await.expect("is free again");
+}
