@@ -1,1 +1,94 @@
-//! placeholder
+//! The scheduler: which node a pod runs on.
+//!
+//! A controller of pods without a node, in the house's shape: [`view`] knows nodes, pods and volumes,
+//! [`plan`] filters and scores, [`execute`] binds through the API. It must never talk to a node and never
+//! move a pod that has one.
+//!
+//! A pod whose claims wait for their first consumer is placed in two steps: its claims get the chosen node as
+//! an annotation, the volume controller makes or binds their volumes there, and when that is seen the pod is
+//! bound.
+//!
+//! Read next: [`plan`] (the decision), [`filters`] and [`scores`] (the plug-ins), [`request`] (what a pod asks for).
+
+pub mod execute;
+pub mod filters;
+pub mod plan;
+pub mod request;
+pub mod scores;
+pub mod selection;
+pub mod view;
+mod volumes;
+
+use std::sync::Arc;
+
+use client::Client;
+use controllers::barrier::Barrier;
+use controllers::queue::WorkQueue;
+use controllers::recorder::Recorder;
+use controllers::runner::{self, Controller, Decision, ObjectKey, Outcome};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use model::clock::Clock;
+use tokio_util::sync::CancellationToken;
+
+use execute::Executor;
+use plan::Plan;
+use view::{Event, View};
+
+/// Who the scheduler is: pods that name another in `spec.schedulerName` are not its own.
+pub const NAME: &str = "default-scheduler";
+
+/// Runs the scheduler until `stop` is cancelled.
+pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let client = client.named(NAME);
+    let (recorder, writer) = Recorder::new(client.clone(), NAME, Arc::clone(&clock));
+    let events = vec![
+        runner::watch(&client, Event::Pods),
+        runner::watch(&client, Event::Nodes),
+        runner::watch(&client, Event::Claims),
+        runner::watch(&client, Event::Volumes),
+        runner::watch(&client, Event::Classes),
+    ];
+    let scheduler = Scheduler { view: View::default(), executor: Executor { client, recorder } };
+    tokio::join!(runner::run(scheduler, events, clock, stop), writer.run());
+}
+
+struct Scheduler {
+    view: View,
+    executor: Executor,
+}
+
+impl Controller for Scheduler {
+    const NAME: &'static str = NAME;
+    type Key = ObjectKey;
+    type Event = Event;
+    type Plan = Plan;
+
+    fn apply(&mut self, event: Event, queue: &mut WorkQueue<ObjectKey>) {
+        for key in self.view.apply(event) {
+            queue.add(key);
+        }
+    }
+
+    fn is_synced(&self) -> bool {
+        self.view.is_synced()
+    }
+
+    fn lift(&self, barrier: &mut Barrier) -> bool {
+        self.view.lift(barrier)
+    }
+
+    fn decide(&mut self, key: &ObjectKey, _now: Timestamp) -> Decision<Plan> {
+        let Some(plan) = plan::plan(&self.view, key) else { return Decision::nothing() };
+        self.view.note(key, &plan);
+        if plan.is_quiet() {
+            return Decision::nothing();
+        }
+        Decision { plan: Some(plan), requeue_after: None }
+    }
+
+    fn execute(&self, _key: &ObjectKey, plan: Plan) -> BoxFuture<'static, Outcome> {
+        execute::execute(self.executor.clone(), plan).boxed()
+    }
+}

@@ -1,0 +1,143 @@
+//! The decision about one pod.
+//!
+//! Pure. The same picture gives the same plan: of equally good nodes the first by name is taken.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use controllers::runner::ObjectKey;
+use k8s_openapi::api::core::v1::Pod;
+use model::pod;
+use serde::Serialize;
+
+use crate::filters::{self, Candidate};
+use crate::request::Request;
+use crate::scores;
+use crate::view::View;
+use crate::volumes;
+
+/// What to do about a pod.
+#[derive(Debug, Clone, Serialize)]
+pub enum Plan {
+    /// Give it this node.
+    Bind {
+        /// The pod.
+        #[serde(skip)]
+        pod: Arc<Pod>,
+        /// The node.
+        node: String,
+    },
+    /// Have its claims provided for on this node; the pod is bound once they are.
+    Claims {
+        /// The pod.
+        #[serde(skip)]
+        pod: Arc<Pod>,
+        /// The node.
+        node: String,
+        /// Names of the claims, in the pod's namespace.
+        claims: Vec<String>,
+    },
+    /// It fits nowhere.
+    Unschedulable {
+        /// The pod.
+        #[serde(skip)]
+        pod: Arc<Pod>,
+        /// Why, as its condition and its event say it.
+        message: String,
+        /// Its condition says so already.
+        known: bool,
+    },
+    /// Its claims are being provided for.
+    Wait {
+        /// Names of the claims.
+        claims: Vec<String>,
+    },
+}
+
+impl Plan {
+    /// True when there is nothing to write.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, Plan::Wait { .. } | Plan::Unschedulable { known: true, .. })
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Plan::Bind { node, .. } => write!(formatter, "bind to {node}"),
+            Plan::Claims { node, claims, .. } => {
+                write!(formatter, "have {} provided for on {node}", claims.join(", "))
+            }
+            Plan::Unschedulable { message, .. } => write!(formatter, "unschedulable: {message}"),
+            Plan::Wait { claims } => write!(formatter, "wait for {}", claims.join(", ")),
+        }
+    }
+}
+
+/// Decides about a pod; `None` when it has a node, or is not ours.
+pub fn plan(view: &View, key: &ObjectKey) -> Option<Plan> {
+    let pod = view.pending(key)?;
+    let spec = pod.spec.as_ref()?;
+    let claims = match volumes::claims(view, pod, key) {
+        Ok(claims) => claims,
+        Err(reason) => {
+            let nodes = view.nodes().count();
+            return Some(unschedulable(pod, format!("0/{nodes} nodes are available: {reason}.")));
+        }
+    };
+    let request = Request::of(pod);
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    let mut best: Option<(i64, &String)> = None;
+    for (name, node) in view.nodes() {
+        let taken = view.taken(name, key);
+        let candidate =
+            Candidate { view, pod, spec, request: &request, claims: &claims, node, taken: &taken };
+        let refused = filters::refuse(&candidate);
+        if refused.is_empty() {
+            let score = scores::total(&candidate);
+            if best.is_none_or(|(highest, _)| score > highest) {
+                best = Some((score, name));
+            }
+        }
+        for reason in refused {
+            *reasons.entry(reason).or_default() += 1;
+        }
+    }
+    let Some((_, node)) = best else {
+        return Some(unschedulable(pod, message(view.nodes().count(), &reasons)));
+    };
+    if claims.waiting.is_empty() {
+        return Some(Plan::Bind { pod: Arc::clone(pod), node: node.clone() });
+    }
+    let names = |wanted: &dyn Fn(&Option<String>) -> bool| -> Vec<String> {
+        let waiting = claims.waiting.iter().filter(|(_, selected)| wanted(selected));
+        waiting.map(|(claim, _)| claim.name.clone()).collect()
+    };
+    let unselected = names(&|selected| selected.is_none());
+    if unselected.is_empty() {
+        return Some(Plan::Wait { claims: names(&|_| true) });
+    }
+    Some(Plan::Claims { pod: Arc::clone(pod), node: node.clone(), claims: unselected })
+}
+
+/// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`, sorted as upstream does.
+fn message(nodes: usize, reasons: &BTreeMap<String, usize>) -> String {
+    if nodes == 0 {
+        return "no nodes available to schedule pods".to_owned();
+    }
+    let mut parts: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    parts.sort();
+    format!("0/{nodes} nodes are available: {}.", parts.join(", "))
+}
+
+fn unschedulable(pod: &Arc<Pod>, message: String) -> Plan {
+    let condition = pod::condition(pod, "PodScheduled");
+    let known = condition.is_some_and(|condition| {
+        condition.status == "False" && condition.message.as_deref() == Some(message.as_str())
+    });
+    Plan::Unschedulable { pod: Arc::clone(pod), message, known }
+}
+
+#[cfg(test)]
+mod tests;
