@@ -56,12 +56,10 @@ async fn try_find(context: &Context) -> Result<HashMap<String, Found>, String> {
             continue;
         };
         let ended = match &container.state {
-            ContainerState::Exited(exit) => {
-                match context.exited(container.id.clone(), exit.clone()).await {
-                    Outcome::Exited { terminated, .. } => Some(terminated),
-                    _ => Some(terminated(&container.id, exit)),
-                }
-            }
+            ContainerState::Exited(exit) => match context.exited(container.id.clone(), exit.clone()).await {
+                Outcome::Exited { terminated, .. } => Some(terminated),
+                _ => Some(terminated(&container.id, exit)),
+            },
             ContainerState::Unknown => Some(unknown_end(context.clock.now())),
             ContainerState::Created | ContainerState::Running { .. } => None,
         };

@@ -29,9 +29,9 @@ use crate::events::{self, EventWriter, Severity};
 use crate::execute::{Context, Outcome};
 use crate::gateway::Gateway;
 use crate::plan::{self, Action};
+use crate::referred::{Reference, ReferredKind, has_downward_volume, references};
 use crate::registration;
 use crate::resources::{self, Usage};
-use crate::sources::References;
 use crate::view::{Key, PodView, Waiting};
 use crate::volumes::Mounter;
 use crate::worker::{Notice, Worker};
@@ -92,16 +92,6 @@ impl Agent {
         Ok(())
     }
 }
-
-/// Kinds of objects that pods refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum ReferredKind {
-    ConfigMap,
-    Secret,
-    Claim,
-}
-
-type Reference = (ReferredKind, String, String);
 
 struct Loop {
     context: Arc<Context>,
@@ -266,14 +256,24 @@ impl Loop {
         let mut worker = self.worker_of(pod, found);
         let view = &mut worker.view;
         let wanted = !view.over_at_start && view.pod.metadata.deletion_timestamp.is_none();
-        if wanted && is_new && let Err(rejection) =
-            resources::admit(&view.pod, &self.usage, &self.allocatable, &self.labels)
+        if wanted
+            && is_new
+            && let Err(rejection) = resources::admit(&view.pod, &self.usage, &self.allocatable, &self.labels)
         {
             let text = &rejection.message;
-            self.context.events.note(&view.pod, None, Severity::Warning, event_reason(&rejection.reason), text);
+            self.context.events.note(
+                &view.pod,
+                None,
+                Severity::Warning,
+                event_reason(&rejection.reason),
+                text,
+            );
             view.rejected = Some(rejection);
         }
-        if wanted && view.rejected.is_none() && let Some(spec) = view.spec() {
+        if wanted
+            && view.rejected.is_none()
+            && let Some(spec) = view.spec()
+        {
             self.usage.add(spec, &self.allocatable);
             worker.counted = true;
         }
@@ -386,14 +386,9 @@ impl Loop {
             .workers
             .iter()
             .flat_map(|(uid, worker)| {
-                worker
-                    .view
-                    .containers
-                    .iter()
-                    .filter(|(_, state)| state.running_since().is_some())
-                    .filter_map(|(name, state)| {
-                        Some((uid.clone(), name.clone(), state.current.as_ref()?.id.clone()))
-                    })
+                worker.view.containers.iter().filter(|(_, state)| state.running_since().is_some()).filter_map(
+                    |(name, state)| Some((uid.clone(), name.clone(), state.current.as_ref()?.id.clone())),
+                )
             })
             .collect();
         for (uid, name, id) in running {
@@ -408,12 +403,7 @@ impl Loop {
         }
     }
 
-    fn spawn(
-        &mut self,
-        uid: String,
-        key: Option<Key>,
-        work: impl Future<Output = Outcome> + Send + 'static,
-    ) {
+    fn spawn(&mut self, uid: String, key: Option<Key>, work: impl Future<Output = Outcome> + Send + 'static) {
         let task = (uid.clone(), key.clone());
         let handle = self.tasks.spawn(async move { (uid, key, work.await) });
         self.running.insert(handle.id(), task);
@@ -573,29 +563,6 @@ fn crash_notices(view: &PodView, status: &PodStatus) -> Vec<Notice> {
             Notice { container, warning: true, reason: "BackOff", message }
         })
         .collect()
-}
-
-fn references(view: &PodView) -> Vec<Reference> {
-    let Some(spec) = view.spec() else {
-        return Vec::new();
-    };
-    let found = References::of(spec);
-    let namespace = view.namespace();
-    let of = |kind: ReferredKind, name: String| (kind, namespace.to_owned(), name);
-    let maps = found.config_maps.into_iter().map(|name| of(ReferredKind::ConfigMap, name));
-    let secrets = found.secrets.into_iter().map(|name| of(ReferredKind::Secret, name));
-    let claims = spec.volumes.iter().flatten().filter_map(|volume| {
-        let claim = volume.persistent_volume_claim.as_ref()?;
-        Some(of(ReferredKind::Claim, claim.claim_name.clone()))
-    });
-    maps.chain(secrets).chain(claims).collect()
-}
-
-fn has_downward_volume(pod: &Pod) -> bool {
-    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| {
-        let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-        volume.downward_api.is_some() || projected.into_iter().any(|source| source.downward_api.is_some())
-    })
 }
 
 fn event_reason(reason: &str) -> &'static str {

@@ -48,9 +48,8 @@ impl Capacity {
     pub fn of_this_machine(root: &std::path::Path, pods: i64) -> Capacity {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let memory = rustix::system::sysinfo();
-        let memory_bytes = u64::try_from(memory.totalram)
-            .unwrap_or(0)
-            .saturating_mul(u64::from(memory.mem_unit.max(1)));
+        let memory_bytes =
+            u64::try_from(memory.totalram).unwrap_or(0).saturating_mul(u64::from(memory.mem_unit.max(1)));
         let disk_bytes = rustix::fs::statvfs(root).map_or(0, |stat| stat.f_blocks * stat.f_frsize);
         Capacity {
             cpu_milli: i64::try_from(cpus).unwrap_or(1) * 1000,

@@ -246,10 +246,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn build_from(
-        env: serde_json::Value,
-        sources: &Sources,
-    ) -> Result<Vec<(String, String)>, ConfigError> {
+    fn build_from(env: serde_json::Value, sources: &Sources) -> Result<Vec<(String, String)>, ConfigError> {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"app": "x"}},
             "spec": {"nodeName": "n", "containers": [{"name": "c", "env": env}]},
@@ -289,7 +286,8 @@ mod tests {
     #[test]
     fn missing_references_have_the_texts_clients_know() {
         let reference = |name: &str, key: &str| {
-            json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": name, "key": key}}}])
+            let reference = json!({"name": name, "key": key});
+            json!([{"name": "A", "valueFrom": {"configMapKeyRef": reference}}])
         };
         let missing = build_from(reference("x", "a"), &Sources::default()).expect_err("missing");
         assert_eq!(missing.to_string(), "configmap \"x\" not found");
@@ -310,8 +308,7 @@ mod tests {
             "metadata": {"name": "h"}, "spec": {"clusterIP": "None", "ports": [{"port": 1}]},
         }))
         .expect("a service");
-        let sources =
-            Sources { services: vec![Arc::new(service), Arc::new(headless)], ..Sources::default() };
+        let sources = Sources { services: vec![Arc::new(service), Arc::new(headless)], ..Sources::default() };
         let built = build_from(json!([]), &sources).expect("builds");
         let built: Vec<String> = built.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(

@@ -152,9 +152,7 @@ impl Context {
                 Outcome::Probed { container, id, kind, result }
             }
             Action::TearDown => Outcome::TornDown(self.tear_down(&view).await),
-            Action::Forget { delete_object } => {
-                Outcome::Forgotten(self.forget(&view, delete_object).await)
-            }
+            Action::Forget { delete_object } => Outcome::Forgotten(self.forget(&view, delete_object).await),
         }
     }
 
@@ -180,8 +178,7 @@ impl Context {
             references.add_volumes(spec);
         }
         let sources = references.fetch(&self.client, view.namespace()).await.map_err(|s| s.to_string())?;
-        let mounted =
-            self.mounter.mount_all(&view.pod, &sources, &self.facts(view), self.clock.now()).await;
+        let mounted = self.mounter.mount_all(&view.pod, &sources, &self.facts(view), self.clock.now()).await;
         mounted.map_err(|error| {
             let message = error.to_string();
             self.events.note(&view.pod, None, Severity::Warning, "FailedMount", message.clone());
@@ -328,10 +325,8 @@ impl Context {
     /// Writes a pod's status, if the object is still the same pod.
     pub async fn write_status(&self, view: &PodView, status: PodStatus) -> Outcome {
         let patch = status_patch(&view.uid, &view.written, &status);
-        let written = self
-            .client
-            .patch::<Pod>(view.namespace(), view.name(), "status", PatchKind::Merge, patch)
-            .await;
+        let written =
+            self.client.patch::<Pod>(view.namespace(), view.name(), "status", PatchKind::Merge, patch).await;
         Outcome::StatusWritten(status, written.map(|_| ()))
     }
 

@@ -55,7 +55,9 @@ pub fn resource(
     let (limit, name) = match resource.split_once('.') {
         Some(("limits", name)) => (true, name),
         Some(("requests", name)) => (false, name),
-        _ => return Err(ConfigError(format!("unsupported container resource : {resource}"))),
+        _ => {
+            return Err(ConfigError(format!("unsupported container resource : {resource}")));
+        }
     };
     let allocatable = match name {
         "cpu" => facts.allocatable_cpu_milli,

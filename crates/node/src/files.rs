@@ -63,8 +63,12 @@ pub fn hosts(
     if !aliases.is_empty() {
         text.push_str("\n# Entries added by HostAliases.\n");
         for alias in aliases {
-            let _ = writeln!(text, "{}\t{}", alias.ip, alias.hostnames.iter().flatten().cloned()
-                .collect::<Vec<_>>().join("\t"));
+            let _ = writeln!(
+                text,
+                "{}\t{}",
+                alias.ip,
+                alias.hostnames.iter().flatten().cloned().collect::<Vec<_>>().join("\t")
+            );
         }
     }
     text
@@ -187,8 +191,13 @@ mod tests {
     #[test]
     fn the_default_policy_is_the_hosts_own_resolver() {
         let spec = PodSpec { dns_policy: Some("Default".to_owned()), ..PodSpec::default() };
-        let text = resolv_conf(&spec, "db", &["10.96.0.10".parse().expect("valid")], "cluster.local",
-            "nameserver 1.1.1.1\n");
+        let text = resolv_conf(
+            &spec,
+            "db",
+            &["10.96.0.10".parse().expect("valid")],
+            "cluster.local",
+            "nameserver 1.1.1.1\n",
+        );
         assert_eq!(text, "nameserver 1.1.1.1\n");
     }
 }

@@ -44,14 +44,10 @@ impl Gateway {
     fn running(&self, container: &ContainerRef) -> Result<Entry, Status> {
         match self.directory.find(&container.uid, &container.container) {
             Some(entry) if entry.running => Ok(entry),
-            Some(_) => Err(Status::internal(format!(
-                "container not running ({})",
-                container.container
-            ))),
-            None => Err(Status::new(
-                Reason::NotFound,
-                format!("container not found ({:?})", container.container),
-            )),
+            Some(_) => Err(Status::internal(format!("container not running ({})", container.container))),
+            None => {
+                Err(Status::new(Reason::NotFound, format!("container not found ({:?})", container.container)))
+            }
         }
     }
 

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod probe;
 mod pull_secret;
 pub mod purge;
+mod referred;
 pub mod registration;
 pub mod resources;
 pub mod sources;

@@ -96,9 +96,8 @@ impl LogReader {
             let Some(line) = parse(&line[..end]) else {
                 continue;
             };
-            let is_old = self.since.is_some_and(|since| {
-                line.time.parse::<Timestamp>().is_ok_and(|time| time < since)
-            });
+            let is_old =
+                self.since.is_some_and(|since| line.time.parse::<Timestamp>().is_ok_and(|time| time < since));
             if is_old {
                 continue;
             }
@@ -129,10 +128,14 @@ impl FileWatch {
         use rustix::fs::inotify;
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let descriptor = inotify::init(flags)?;
-        let what = inotify::WatchFlags::MODIFY | inotify::WatchFlags::DELETE_SELF
-            | inotify::WatchFlags::CLOSE_WRITE | inotify::WatchFlags::ATTRIB;
+        let what = inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::DELETE_SELF
+            | inotify::WatchFlags::CLOSE_WRITE
+            | inotify::WatchFlags::ATTRIB;
         inotify::add_watch(&descriptor, path, what)?;
-        Ok(FileWatch { inotify: tokio::io::unix::AsyncFd::new(descriptor)? })
+        #[expect(deprecated, reason = "its successor is unsafe for want of a bound that an OwnedFd fulfils")]
+        let inotify = tokio::io::unix::AsyncFd::new(descriptor)?;
+        Ok(FileWatch { inotify })
     }
 
     /// Waits for the next change.
@@ -140,9 +143,7 @@ impl FileWatch {
         loop {
             let mut ready = self.inotify.readable().await?;
             let mut buffer = [0_u8; 4096];
-            let read = ready.try_io(|descriptor| {
-                Ok(rustix::io::read(descriptor.get_ref(), &mut buffer)?)
-            });
+            let read = ready.try_io(|descriptor| Ok(rustix::io::read(descriptor.get_ref(), &mut buffer)?));
             match read {
                 Ok(result) => return result.map(|_| ()),
                 Err(_would_block) => {}
@@ -252,10 +253,7 @@ mod tests {
     async fn since_and_timestamps_work_on_whole_lines() {
         assert_eq!(read(None, Some("2026-01-01T00:00:02Z"), false).await, "three\n");
         let text = read(Some(2), None, true).await;
-        assert_eq!(
-            text,
-            "2026-01-01T00:00:01.000000001Z two\n2026-01-01T00:00:02.000000001Z three\n"
-        );
+        assert_eq!(text, "2026-01-01T00:00:01.000000001Z two\n2026-01-01T00:00:02.000000001Z three\n");
     }
 
     #[tokio::test]

@@ -92,9 +92,10 @@ impl Action {
         match self {
             Action::MountVolumes => Key::Volumes,
             Action::RunSandbox | Action::TearDown => Key::Sandbox,
-            Action::Start { container, .. }
-            | Action::PostStart { container, .. }
-            | Action::Stop { container, .. } => Key::Container(container.clone()),
+            Action::Start { container, .. } | Action::Stop { container, .. } => {
+                Key::Container(container.clone())
+            }
+            Action::PostStart { container, .. } => Key::Hook(container.clone()),
             Action::Kill { container, .. } => Key::Kill(container.clone()),
             Action::Probe { container, kind, .. } => Key::Probe(container.clone(), *kind),
             Action::Forget { .. } => Key::Forget,
@@ -182,12 +183,7 @@ pub fn plan(view: &PodView, now: Timestamp) -> PodPlan {
     let told = status == view.written
         || view.status_retry.as_ref().is_some_and(|retry| retry.failures >= STATUS_TRIES_BEFORE_FORGET);
     planner.actions.retain(|action| told || !matches!(action, Action::Forget { delete_object: true }));
-    PodPlan {
-        actions: planner.actions,
-        status,
-        wake_at: planner.wake_at,
-        waiting_on: planner.waiting_on,
-    }
+    PodPlan { actions: planner.actions, status, wake_at: planner.wake_at, waiting_on: planner.waiting_on }
 }
 
 /// True when nothing of the pod may run any more.
@@ -308,7 +304,8 @@ impl Planner<'_> {
         if let Some(retry) = &view.volumes.retry {
             self.waiting_on.push(WaitingOn::Volumes { message: retry.message.clone() });
         }
-        if (view.volumes.mounted.is_none() || view.volumes.stale) && self.may_retry(view.volumes.retry.as_ref())
+        if (view.volumes.mounted.is_none() || view.volumes.stale)
+            && self.may_retry(view.volumes.retry.as_ref())
         {
             self.act(Action::MountVolumes);
         }
@@ -334,10 +331,8 @@ impl Planner<'_> {
     /// Brings the init containers forward; true when the others may run.
     fn run_init(&mut self, spec: &PodSpec) -> bool {
         let view = self.view;
-        let others_began = spec
-            .containers
-            .iter()
-            .any(|container| view.container(&container.name).current.is_some());
+        let others_began =
+            spec.containers.iter().any(|container| view.container(&container.name).current.is_some());
         for container in spec.init_containers.iter().flatten() {
             let state = view.container(&container.name);
             if is_sidecar(container) {
@@ -510,7 +505,8 @@ impl Planner<'_> {
                 .iter()
                 .any(|waiting| matches!(waiting, WaitingOn::Backoff { container, .. } if container == name));
             if state.exited().is_some() && waits_for_restart {
-                let delay = state.backoff.map_or(RESTART_BACKOFF_SECONDS_MIN, |backoff| backoff.delay_seconds);
+                let delay =
+                    state.backoff.map_or(RESTART_BACKOFF_SECONDS_MIN, |backoff| backoff.delay_seconds);
                 waits.insert(name.clone(), crash_message(view, name, delay));
             }
         }
@@ -540,3 +536,7 @@ pub fn grace_seconds(view: &PodView) -> i64 {
 fn seconds_duration(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -45,9 +45,8 @@ pub enum Verdict {
 
 /// Takes a try's result into the probe's view and says when the next is due. Pure.
 pub fn verdict(state: &mut ProbeView, probe: &Probe, passed: bool, now: Timestamp) -> Verdict {
-    let at_least_one = |value: Option<i32>, default: i32| {
-        u32::try_from(value.unwrap_or(default).max(1)).unwrap_or(1)
-    };
+    let at_least_one =
+        |value: Option<i32>, default: i32| u32::try_from(value.unwrap_or(default).max(1)).unwrap_or(1);
     let period = SignedDuration::from_secs(i64::from(at_least_one(probe.period_seconds, 10)));
     state.tries = state.tries.saturating_add(1);
     if passed {
@@ -140,7 +139,9 @@ impl Context {
         if let Some(exec) = &hook.exec {
             // The pod's grace bounds it where it matters.
             const HOOK_COMMAND_TIMEOUT: Duration = Duration::from_secs(3600);
-            return self.run_command(id, exec.command.clone().unwrap_or_default(), HOOK_COMMAND_TIMEOUT).await;
+            return self
+                .run_command(id, exec.command.clone().unwrap_or_default(), HOOK_COMMAND_TIMEOUT)
+                .await;
         }
         if let Some(sleep) = &hook.sleep {
             let seconds = u64::try_from(sleep.seconds).unwrap_or(0);
@@ -253,8 +254,12 @@ where
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| text(&error))?;
     let mut builder = http::Request::get(path);
-    let headers: Vec<(&str, &str)> =
-        get.http_headers.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str())).collect();
+    let headers: Vec<(&str, &str)> = get
+        .http_headers
+        .iter()
+        .flatten()
+        .map(|header| (header.name.as_str(), header.value.as_str()))
+        .collect();
     let has = |name: &str| headers.iter().any(|(header, _)| header.eq_ignore_ascii_case(name));
     if !has("host") {
         builder = builder.header("Host", authority);

@@ -100,11 +100,7 @@ async fn register(context: &Context) -> Result<(), Status> {
         Ok(_) => Ok(()),
         Err(status) if status.is_already_exists() => {
             let patch = json!({ "metadata": { "labels": labels(config) } });
-            context
-                .client
-                .patch::<Node>("", &config.node_name, "", PatchKind::Merge, patch)
-                .await
-                .map(|_| ())
+            context.client.patch::<Node>("", &config.node_name, "", PatchKind::Merge, patch).await.map(|_| ())
         }
         Err(status) => Err(status),
     }
@@ -126,8 +122,7 @@ async fn renew(context: &Context) -> Result<(), Status> {
         ..LeaseSpec::default()
     };
     let patch = json!({ "spec": spec });
-    let renewed =
-        context.client.patch::<Lease>(LEASE_NAMESPACE, name, "", PatchKind::Merge, patch).await;
+    let renewed = context.client.patch::<Lease>(LEASE_NAMESPACE, name, "", PatchKind::Merge, patch).await;
     match renewed {
         Ok(_) => Ok(()),
         Err(status) if status.is_not_found() => {
@@ -142,12 +137,8 @@ async fn renew(context: &Context) -> Result<(), Status> {
 
 fn node_status(context: &Context, previous: Option<&NodeStatus>, now: Timestamp) -> NodeStatus {
     let config = &context.config;
-    let quantities: BTreeMap<String, Quantity> = config
-        .capacity
-        .quantities()
-        .into_iter()
-        .map(|(name, amount)| (name, Quantity(amount)))
-        .collect();
+    let quantities: BTreeMap<String, Quantity> =
+        config.capacity.quantities().into_iter().map(|(name, amount)| (name, Quantity(amount))).collect();
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
     NodeStatus {
         addresses: Some(vec![
@@ -165,8 +156,9 @@ fn node_status(context: &Context, previous: Option<&NodeStatus>, now: Timestamp)
 
 fn conditions(config: &AgentConfig, previous: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeCondition> {
     let memory = available_memory_bytes().is_some_and(|free| free < MEMORY_FREE_BYTES_MIN);
-    let disk = rustix::fs::statvfs(&config.root_dir)
-        .is_ok_and(|stat| stat.f_bavail.saturating_mul(1000) < stat.f_blocks.saturating_mul(DISK_FREE_MILLI_MIN));
+    let disk = rustix::fs::statvfs(&config.root_dir).is_ok_and(|stat| {
+        stat.f_bavail.saturating_mul(1000) < stat.f_blocks.saturating_mul(DISK_FREE_MILLI_MIN)
+    });
     let pressure = |kind: &'static str, is_high: bool, what: &str| {
         let (word, verb) = if is_high { ("Has", "has") } else { ("HasNo", "has no") };
         let word = match (kind, is_high) {

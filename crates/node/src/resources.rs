@@ -217,11 +217,13 @@ pub fn admit(
         return Ok(());
     };
     if host_ports(spec).iter().any(|port| usage.ports.contains_key(port)) {
-        let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        let message =
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
         return reject("NodePorts", message.to_owned());
     }
-    let selector = spec.node_selector.iter().flatten();
-    if selector.into_iter().any(|(key, value)| labels.get(key) != Some(value)) {
+    // Only labels that the agent gives itself: those that others give may not have been seen here yet.
+    let mut selector = spec.node_selector.iter().flatten();
+    if selector.any(|(key, value)| labels.get(key).is_some_and(|own| own != value)) {
         let message =
             "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned();
         return reject("NodeAffinity", message);
@@ -267,7 +269,8 @@ mod tests {
         let mut usage = Usage::default();
         let first = pod("1900m", Some(80));
         usage.add(first.spec.as_ref().expect("spec"), &allocatable);
-        let refused = admit(&pod("200m", None), &usage, &allocatable, &BTreeMap::new()).expect_err("too much");
+        let refused =
+            admit(&pod("200m", None), &usage, &allocatable, &BTreeMap::new()).expect_err("too much");
         assert_eq!(refused.reason, "OutOfcpu");
         assert_eq!(
             refused.message,

@@ -57,15 +57,22 @@ impl Context {
         name: &str,
         attempt: u32,
     ) -> Result<Started, StartFailure> {
-        let container =
-            container_of(view, name).ok_or_else(|| failure("CreateContainerConfigError", "no such container"))?;
+        let container = container_of(view, name)
+            .ok_or_else(|| failure("CreateContainerConfigError", "no such container"))?;
         let image = self.image(view, container).await.map_err(|waiting| {
             self.note(view, name, Severity::Warning, "Failed", format!("Error: {}", waiting.reason));
             StartFailure { waiting, image: true, instance: None }
         })?;
-        let config = self.container_config(view, container, attempt, &image).await.inspect_err(|failure| {
-            self.note(view, name, Severity::Warning, "Failed", format!("Error: {}", failure.waiting.message));
-        })?;
+        let config =
+            self.container_config(view, container, attempt, &image).await.inspect_err(|failure| {
+                self.note(
+                    view,
+                    name,
+                    Severity::Warning,
+                    "Failed",
+                    format!("Error: {}", failure.waiting.message),
+                );
+            })?;
         self.retire(view, name, attempt).await;
         let sandbox = view.sandbox.as_ref().ok_or_else(|| failure("CreateContainerError", "no sandbox"))?;
         let created = self.runtime.create_container(sandbox, config).await.map_err(|error| {
@@ -163,10 +170,8 @@ impl Context {
         let mut references = References::default();
         references.add_environment(container);
         let namespace = view.namespace();
-        let mut sources = references
-            .fetch(&self.client, namespace)
-            .await
-            .map_err(|status| bad(status.to_string()))?;
+        let mut sources =
+            references.fetch(&self.client, namespace).await.map_err(|status| bad(status.to_string()))?;
         sources.services =
             sources::services(&self.client, namespace, spec.enable_service_links != Some(false))
                 .await
@@ -180,10 +185,7 @@ impl Context {
             words.iter().flatten().map(|word| env::expand(word, lookup)).collect::<Vec<_>>()
         };
         let (command, args) = (expand(&container.command), expand(&container.args));
-        let (mounts, message_file) = self
-            .mounts(view, container, attempt, &lookup)
-            .await
-            .map_err(bad)?;
+        let (mounts, message_file) = self.mounts(view, container, attempt, &lookup).await.map_err(bad)?;
         if !env.iter().any(|(name, _)| name == "HOSTNAME") && spec.host_network != Some(true) {
             let (hostname, _) = files::hostname(&view.pod, &self.config.cluster_domain);
             env.insert(0, ("HOSTNAME".to_owned(), hostname));
@@ -245,8 +247,10 @@ impl Context {
                     .await
                     .unwrap_or_else(|error| Err(std::io::Error::other(error)))
                     .map_err(|error| {
-                        format!("failed to prepare subPath for volumeMount {:?} of container {:?}: {error}",
-                            mount.name, container.name)
+                        format!(
+                            "failed to prepare subPath for volumeMount {:?} of container {:?}: {error}",
+                            mount.name, container.name
+                        )
                     })?;
                     target
                 }
@@ -262,8 +266,7 @@ impl Context {
                 },
             });
         }
-        let message_directory =
-            directory.join("containers").join(&container.name).join(attempt.to_string());
+        let message_directory = directory.join("containers").join(&container.name).join(attempt.to_string());
         let message_file = message_directory.join("termination-log");
         let made = async {
             tokio::fs::create_dir_all(&message_directory).await?;
@@ -280,7 +283,8 @@ impl Context {
             (message_path, message_file.clone()),
         ];
         for (container_path, host_path) in managed {
-            let taken = mounts.iter().any(|mount| Path::new(&mount.container_path) == Path::new(container_path));
+            let taken =
+                mounts.iter().any(|mount| Path::new(&mount.container_path) == Path::new(container_path));
             if !taken {
                 mounts.push(Mount {
                     container_path: container_path.to_owned(),
@@ -334,7 +338,8 @@ fn security(view: &PodView, container: &Container) -> Security {
     let pod = view.spec().and_then(|spec| spec.security_context.clone()).unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
     let id = |value: Option<i64>| value.and_then(|value| u32::try_from(value).ok());
-    let mut groups: Vec<u32> = pod.supplemental_groups.iter().flatten().filter_map(|group| id(Some(*group))).collect();
+    let mut groups: Vec<u32> =
+        pod.supplemental_groups.iter().flatten().filter_map(|group| id(Some(*group))).collect();
     groups.extend(fs_group(&view.pod));
     let capabilities = own.capabilities.unwrap_or_default();
     Security {

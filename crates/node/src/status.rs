@@ -48,9 +48,8 @@ pub fn of(view: &PodView, now: Timestamp, crash_waits: &BTreeMap<String, String>
         status.pod_ips = Some(addresses);
     }
     let initialized = is_initialized(view, spec);
-    let render = |container: &Container, init: bool| {
-        container_status(view, container, init, initialized, crash_waits)
-    };
+    let render =
+        |container: &Container, init: bool| container_status(view, container, init, initialized, crash_waits);
     let mut containers: Vec<ContainerStatus> =
         spec.containers.iter().map(|container| render(container, false)).collect();
     containers.sort_by(|left, right| left.name.cmp(&right.name));
@@ -99,9 +98,7 @@ fn phase(view: &PodView, spec: &PodSpec, now: Timestamp) -> &'static str {
     if !is_initialized(view, spec) {
         let failed = policy == "Never"
             && spec.init_containers.iter().flatten().filter(|container| !is_sidecar(container)).any(
-                |container| {
-                    view.container(&container.name).exited().is_some_and(|exit| exit.exit_code != 0)
-                },
+                |container| view.container(&container.name).exited().is_some_and(|exit| exit.exit_code != 0),
             );
         return if failed { "Failed" } else { "Pending" };
     }
@@ -179,10 +176,11 @@ fn container_state(
             ContainerState { terminated: Some(exit.clone()), ..ContainerState::default() }
         }
         None => {
-            let has_init = view.spec().is_some_and(|spec| {
-                spec.init_containers.as_ref().is_some_and(|list| !list.is_empty())
-            });
-            let reason = if has_init && (init || !initialized) { "PodInitializing" } else { "ContainerCreating" };
+            let has_init = view
+                .spec()
+                .is_some_and(|spec| spec.init_containers.as_ref().is_some_and(|list| !list.is_empty()));
+            let reason =
+                if has_init && (init || !initialized) { "PodInitializing" } else { "ContainerCreating" };
             waiting(reason, None)
         }
     }
@@ -205,9 +203,8 @@ fn conditions(
     now: Timestamp,
 ) -> Vec<PodCondition> {
     let generation = view.pod.metadata.generation;
-    let previous = |kind: &str| {
-        view.written.conditions.iter().flatten().find(|condition| condition.type_ == kind)
-    };
+    let previous =
+        |kind: &str| view.written.conditions.iter().flatten().find(|condition| condition.type_ == kind);
     let make = |kind: &str, verdict: Verdict| {
         let status = if verdict.is_true { "True" } else { "False" };
         let since = previous(kind)
@@ -226,7 +223,11 @@ fn conditions(
     let containers_ready = containers_ready(view, spec, phase);
     let ready = if containers_ready.is_true { gates(view, spec) } else { containers_ready.clone() };
     let init = if initialized {
-        Verdict { is_true: true, reason: (phase == "Succeeded").then(|| "PodCompleted".to_owned()), message: None }
+        Verdict {
+            is_true: true,
+            reason: (phase == "Succeeded").then(|| "PodCompleted".to_owned()),
+            message: None,
+        }
     } else {
         let names: Vec<&str> = spec
             .init_containers

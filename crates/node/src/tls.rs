@@ -14,7 +14,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A TLS connection to whoever answers.
-pub(crate) async fn connect_unverified(stream: TcpStream, host: &str) -> Result<TlsStream<TcpStream>, String> {
+pub(crate) async fn connect_unverified(
+    stream: TcpStream,
+    host: &str,
+) -> Result<TlsStream<TcpStream>, String> {
     let provider = Arc::new(ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -20,6 +20,8 @@ pub enum Key {
     Sandbox,
     /// Starting and stopping one container.
     Container(String),
+    /// The `postStart` hook of one container; it must not hold up a stop.
+    Hook(String),
     /// Ending a container faster than the stop under way does.
     Kill(String),
     /// One probe of one container.
@@ -238,8 +240,7 @@ impl ContainerView {
             if let Some(probe) = kind.of(container) {
                 let delay = i64::from(probe.initial_delay_seconds.unwrap_or(0));
                 let due = (since + jiff::SignedDuration::from_secs(delay)).max(now);
-                let view =
-                    ProbeView { due, counted: due, tries: 0, successes: 0, failures: 0, passed: None };
+                let view = ProbeView { due, counted: due, tries: 0, successes: 0, failures: 0, passed: None };
                 self.probes.insert(kind, view);
             }
         }

@@ -14,9 +14,7 @@ use crate::execute::Outcome;
 use crate::plan::next_backoff;
 use crate::probe::{self, Verdict, container_of};
 use crate::start::{StartFailure, Started};
-use crate::view::{
-    ContainerView, Instance, InstanceState, Key, PodView, ProbeKind, Retry, Waiting,
-};
+use crate::view::{ContainerView, Instance, InstanceState, Key, PodView, ProbeKind, Retry, Waiting};
 
 /// Pause after a first failure of something that is tried again.
 const RETRY_MS_MIN: i64 = 200;
@@ -200,7 +198,8 @@ impl Worker {
             return;
         }
         // Its start is still being reported.
-        let starting = |key: &Key| matches!(key, Key::Container(starting) if name.is_empty() || starting == name);
+        let starting =
+            |key: &Key| matches!(key, Key::Container(starting) if name.is_empty() || starting == name);
         if self.view.in_flight.iter().any(starting) {
             self.early_exits.insert(id, terminated);
         }

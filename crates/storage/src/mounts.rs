@@ -139,7 +139,11 @@ fn unescape(field: &[u8]) -> PathBuf {
 /// True for one plain path component: no separator, not `.` or `..`, not hidden.
 pub fn is_plain_name(name: &str) -> bool {
     let bytes = std::ffi::OsStr::new(name).as_bytes();
-    !bytes.is_empty() && bytes.len() <= 253 && bytes[0] != b'.' && !bytes.contains(&b'/') && !bytes.contains(&0)
+    !bytes.is_empty()
+        && bytes.len() <= 253
+        && bytes[0] != b'.'
+        && !bytes.contains(&b'/')
+        && !bytes.contains(&0)
 }
 
 #[cfg(test)]

@@ -106,9 +106,9 @@ fn holds(directory: &Path, payload: &Payload) -> bool {
         }
     }
     found == payload.len()
-        && payload.iter().all(|(path, file)| {
-            fs::read(directory.join(path)).is_ok_and(|content| content == file.content)
-        })
+        && payload
+            .iter()
+            .all(|(path, file)| fs::read(directory.join(path)).is_ok_and(|content| content == file.content))
 }
 
 /// True for a relative path that cannot leave its directory nor meet the writer's own names.

@@ -127,11 +127,9 @@ impl Mounter {
         }
         let group = fs_group(pod);
         if let Some(csi) = &spec.csi {
-            let driver = self
-                .drivers
-                .iter()
-                .find(|driver| driver.name() == csi.driver)
-                .ok_or_else(|| format!("driver name {} not found in the list of registered CSI drivers", csi.driver))?;
+            let driver = self.drivers.iter().find(|driver| driver.name() == csi.driver).ok_or_else(|| {
+                format!("driver name {} not found in the list of registered CSI drivers", csi.driver)
+            })?;
             let id = VolumeId(csi.volume_handle.clone());
             let uid = pod.metadata.uid.as_deref().unwrap_or_default();
             self.record(uid, &volume.name, driver.name(), &id).await.map_err(|error| error.to_string())?;

@@ -14,8 +14,7 @@ use storage::mounts;
 /// Makes `sub_path` of the volume at `root` appear at `target`, creating directories that are missing.
 pub fn mount(root: &Path, sub_path: &str, target: &Path, readonly: bool) -> io::Result<()> {
     let found = open(root, sub_path, !readonly)?;
-    let is_directory =
-        FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) == FileType::Directory;
+    let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) == FileType::Directory;
     mounts::unmount_all_at(target)?;
     // What was there before may be of the other type.
     let _ = fs::remove_file(target);

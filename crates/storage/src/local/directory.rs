@@ -138,12 +138,7 @@ fn read_record(volumes: &Path, id: &VolumeId) -> Result<Record, DriverError> {
 }
 
 fn volume(id: VolumeId, record: Record) -> Volume {
-    Volume {
-        id,
-        capacity_bytes: record.capacity_bytes,
-        context: BTreeMap::new(),
-        node: record.node,
-    }
+    Volume { id, capacity_bytes: record.capacity_bytes, context: BTreeMap::new(), node: record.node }
 }
 
 fn mismatch(name: &str, found: &Record, wanted: &Record) -> DriverError {
