@@ -32,6 +32,7 @@ pub mod api_resource;
 pub mod barrier;
 pub mod endpoints;
 pub mod garbage_collector;
+pub mod namespace;
 pub mod queue;
 pub mod recorder;
 pub mod runner;
