@@ -1,0 +1,93 @@
+//! The node lifecycle controller: tells when a node has fallen silent.
+//!
+//! A node's agent renews its Lease. When the controller has not seen that happen for [`plan::SILENCE_MAX`]
+//! by its own clock, it says of the node's conditions that nobody knows them. It must never say that a node
+//! is well, that is the agent's to say, and it evicts nothing.
+//!
+//! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes).
+
+use std::sync::Arc;
+
+use client::{Client, Scope, reflect};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use model::clock::Clock;
+use tokio_util::sync::CancellationToken;
+
+use self::execute::{Executor, Task};
+use self::view::{Event, View};
+use crate::barrier::Barrier;
+use crate::queue::WorkQueue;
+use crate::recorder::Recorder;
+use crate::runner::{self, Controller, Decision, Outcome};
+
+pub mod execute;
+pub mod plan;
+pub mod view;
+
+#[cfg(test)]
+mod tests;
+
+/// Who this controller is to the API, and in events.
+pub const NAME: &str = "node-controller";
+/// Where the nodes' leases are.
+pub const LEASES: &str = "kube-node-lease";
+
+/// Runs the controller until `stop` is cancelled.
+pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let client = client.named(NAME);
+    let (recorder, writer) = Recorder::new(client.clone(), NAME, Arc::clone(&clock));
+    let leases = Scope { namespace: LEASES.to_owned(), ..Scope::default() };
+    let events = vec![
+        runner::watch(&client, Event::Nodes),
+        reflect(client.clone(), leases).map(Event::Leases).boxed(),
+    ];
+    let executor = Executor { client, recorder };
+    let controller = Nodes { view: View::default(), clock: Arc::clone(&clock), executor };
+    tokio::join!(runner::run(controller, events, clock, stop), writer.run());
+}
+
+/// The controller as the runner drives it. A key is a node's name.
+struct Nodes {
+    view: View,
+    clock: Arc<dyn Clock>,
+    executor: Executor,
+}
+
+impl Controller for Nodes {
+    const NAME: &'static str = NAME;
+    type Key = String;
+    type Event = Event;
+    type Plan = Task;
+
+    fn apply(&mut self, event: Event, queue: &mut WorkQueue<String>) {
+        let now = self.clock.now();
+        for node in self.view.apply(event, now) {
+            queue.add(node);
+        }
+    }
+
+    fn is_synced(&self) -> bool {
+        self.view.is_synced()
+    }
+
+    fn lift(&self, barrier: &mut Barrier) -> bool {
+        self.view.lift(barrier)
+    }
+
+    fn decide(&mut self, node: &String, now: Timestamp) -> Decision<Task> {
+        let Some(entry) = self.view.node(node) else { return Decision::nothing() };
+        let plan = plan::plan(entry, now);
+        let task = plan.conditions.map(|conditions| Task {
+            node: Arc::clone(&entry.node),
+            conditions,
+            was_ready: plan.was_ready,
+        });
+        Decision { plan: task, requeue_after: plan.requeue_after }
+    }
+
+    fn execute(&self, _node: &String, task: Task) -> BoxFuture<'static, Outcome> {
+        execute::execute(self.executor.clone(), task).boxed()
+    }
+}

@@ -1,0 +1,153 @@
+//! What the controller knows: nodes, and when each was last heard of.
+//!
+//! A sign of life is a Lease that changes, or a heartbeat in the node's conditions that does. When it came
+//! is told by this process' clock: that of the node may be wrong. After a start every node has just been
+//! heard of. The view decides nothing; [`super::plan`] does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use client::Change;
+use jiff::Timestamp;
+use k8s_openapi::Resource;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
+
+use crate::barrier::{Barrier, Horizon};
+
+/// Everything that can happen to the view.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// To nodes.
+    Nodes(Change<Node>),
+    /// To their leases.
+    Leases(Change<Lease>),
+}
+
+/// A node.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The node.
+    pub node: Arc<Node>,
+    /// When it was last heard of.
+    pub heard: Timestamp,
+}
+
+#[derive(Debug)]
+struct Renewal {
+    renewed: Option<Timestamp>,
+    seen: Timestamp,
+}
+
+/// The picture of the cluster as far as this controller needs it.
+#[derive(Debug, Default)]
+pub struct View {
+    nodes: BTreeMap<String, Entry>,
+    leases: BTreeMap<String, Renewal>,
+    horizon: Horizon,
+}
+
+impl View {
+    /// Applies an event that is seen at `now`, and says which nodes it touches.
+    pub fn apply(&mut self, event: Event, now: Timestamp) -> BTreeSet<String> {
+        match event {
+            Event::Nodes(change) => {
+                self.horizon.observe(&change);
+                self.apply_nodes(change, now)
+            }
+            Event::Leases(change) => {
+                self.horizon.observe(&change);
+                self.apply_leases(change, now)
+            }
+        }
+    }
+
+    fn apply_nodes(&mut self, change: Change<Node>, now: Timestamp) -> BTreeSet<String> {
+        let mut touched = BTreeSet::new();
+        match change {
+            Change::Reset(nodes, _) => {
+                let mut before = std::mem::take(&mut self.nodes);
+                for node in nodes {
+                    let known = before.remove(node.metadata.name.as_deref().unwrap_or_default());
+                    touched.insert(self.put_node(node, known, now));
+                }
+            }
+            Change::Apply(node) => {
+                let known = self.nodes.remove(node.metadata.name.as_deref().unwrap_or_default());
+                touched.insert(self.put_node(node, known, now));
+            }
+            Change::Delete(node) => {
+                self.nodes.remove(node.metadata.name.as_deref().unwrap_or_default());
+            }
+        }
+        touched
+    }
+
+    fn put_node(&mut self, node: Arc<Node>, known: Option<Entry>, now: Timestamp) -> String {
+        let name = node.metadata.name.clone().unwrap_or_default();
+        let known = known.filter(|known| known.node.metadata.uid == node.metadata.uid);
+        let leased = self.leases.get(&name).map(|lease| lease.seen);
+        let heard = match known {
+            Some(known) if heartbeat(&known.node) == heartbeat(&node) => known.heard,
+            Some(_) => now,
+            None => leased.unwrap_or(now),
+        };
+        self.nodes.insert(name.clone(), Entry { node, heard });
+        name
+    }
+
+    fn apply_leases(&mut self, change: Change<Lease>, now: Timestamp) -> BTreeSet<String> {
+        let mut touched = BTreeSet::new();
+        match change {
+            Change::Reset(leases, _) => {
+                let names: BTreeSet<&str> =
+                    leases.iter().filter_map(|lease| lease.metadata.name.as_deref()).collect();
+                self.leases.retain(|name, _| names.contains(name.as_str()));
+                for lease in &leases {
+                    touched.extend(self.put_lease(lease, now));
+                }
+            }
+            Change::Apply(lease) => touched.extend(self.put_lease(&lease, now)),
+            Change::Delete(lease) => {
+                self.leases.remove(lease.metadata.name.as_deref().unwrap_or_default());
+            }
+        }
+        touched
+    }
+
+    fn put_lease(&mut self, lease: &Lease, now: Timestamp) -> Option<String> {
+        let name = lease.metadata.name.clone()?;
+        let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
+        if self.leases.get(&name).is_some_and(|known| known.renewed == renewed) {
+            return None;
+        }
+        self.leases.insert(name.clone(), Renewal { renewed, seen: now });
+        let entry = self.nodes.get_mut(&name)?;
+        entry.heard = entry.heard.max(now);
+        Some(name)
+    }
+
+    /// True when each kind has sent its first picture.
+    pub fn is_synced(&self) -> bool {
+        [Node::URL_PATH_SEGMENT, Lease::URL_PATH_SEGMENT]
+            .iter()
+            .all(|resource| self.horizon.knows(resource))
+    }
+
+    /// Drops from a barrier what the view has seen.
+    pub fn lift(&self, barrier: &mut Barrier) -> bool {
+        barrier.lift(&self.horizon, |_| true)
+    }
+
+    /// A node.
+    pub fn node(&self, name: &str) -> Option<&Entry> {
+        self.nodes.get(name)
+    }
+}
+
+/// The newest heartbeat in a node's conditions. What this controller writes keeps it.
+fn heartbeat(node: &Node) -> Option<Timestamp> {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
+    let all = conditions.unwrap_or_default().iter();
+    all.filter_map(|condition| condition.last_heartbeat_time.as_ref()).map(|time| time.0).max()
+}
