@@ -4,9 +4,11 @@
 //! This crate must never know an API server, a pod's spec or a restart policy.
 //!
 //! Read next: [`api`] (the traits and their values), [`rootfs`] (what a runtime needs of an image),
-//! [`native`] (containers by libcontainer), [`simulated`] (containers that are only values).
+//! [`images`] (who gives it), [`native`] (containers by libcontainer), [`simulated`] (containers that are
+//! only values).
 
 pub mod api;
+pub mod images;
 pub mod native;
 pub mod rootfs;
 pub mod simulated;
