@@ -39,3 +39,4 @@ pub mod recorder;
 pub mod runner;
 pub mod service_account;
 pub mod statefulset;
+pub mod volumes;

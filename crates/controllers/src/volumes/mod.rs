@@ -1,0 +1,1 @@
+//! The volume controller: claims get volumes, volumes are given back, and neither goes while it is in use.
