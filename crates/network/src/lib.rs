@@ -19,3 +19,4 @@ pub mod nft;
 pub mod pod_network;
 pub mod proxy;
 pub mod purge;
+pub mod simulated;

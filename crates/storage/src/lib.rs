@@ -8,5 +8,6 @@
 pub mod driver;
 pub mod local;
 pub mod mounts;
+pub mod simulated;
 
 pub use local::LocalDriver;

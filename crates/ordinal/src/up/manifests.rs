@@ -1,0 +1,116 @@
+//! Manifests named on the command line: read, and applied in their order.
+//!
+//! What is not there is created; what is there gets the manifest as a strategic merge patch. For anything
+//! finer there is `kubectl apply`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use apiserver::Api;
+use client::{Body, Client, PatchKind, Target, Verb};
+use model::resource::GroupVersionKind;
+use serde_json::Value;
+
+use crate::output;
+
+/// Largest manifest: what fits one request, many times over.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// Reads every object of these files.
+pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for path in paths {
+        let name = path.display();
+        let size = std::fs::metadata(path).with_context(|| format!("read the manifest {name}"))?.len();
+        if size > MANIFEST_BYTES_MAX {
+            bail!("the manifest {name} is larger than {} MiB", MANIFEST_BYTES_MAX >> 20);
+        }
+        let text = std::fs::read_to_string(path).with_context(|| format!("read the manifest {name}"))?;
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&text).with_context(|| format!("read the manifest {name}"))?;
+        for document in documents {
+            flatten(document, &mut objects).with_context(|| format!("read the manifest {name}"))?;
+        }
+    }
+    Ok(objects)
+}
+
+fn flatten(document: Value, objects: &mut Vec<Value>) -> Result<()> {
+    match document {
+        Value::Null => {}
+        Value::Object(mut list) if list.get("kind").is_some_and(|kind| kind == "List") => {
+            if let Some(Value::Array(items)) = list.remove("items") {
+                items.into_iter().try_for_each(|item| flatten(item, objects))?;
+            }
+        }
+        Value::Object(_) => objects.push(document),
+        _ => bail!("a document is no object"),
+    }
+    Ok(())
+}
+
+/// Applies objects, in order.
+pub(super) async fn apply(api: &std::sync::Arc<Api>, objects: &[Value]) -> Result<()> {
+    let client = Client::new(api.transport(), "ordinal-up");
+    for object in objects {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+        let gvk = GroupVersionKind::parse(api_version, kind);
+        let served = api.kinds().iter().find(|served| Some(&served.gvk) == gvk.as_ref());
+        let Some(served) = served else {
+            bail!("{kind} {name:?}: no kind {kind} is served in version {api_version:?}");
+        };
+        let namespace = match text("/metadata/namespace") {
+            _ if !served.namespaced => "",
+            "" => "default",
+            namespace => namespace,
+        };
+        let mut body = object.clone();
+        if served.namespaced {
+            body["metadata"]["namespace"] = namespace.into();
+        }
+        let target = |name: &str| Target {
+            resource: served.gvr.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            subresource: "",
+        };
+        let created = client.call(Verb::Create, target(""), Body::Object(body.clone())).await;
+        let what = match created {
+            Ok(_) => "created",
+            Err(status) if status.is_already_exists() => {
+                let patch = Body::Patch(PatchKind::StrategicMerge, body);
+                client
+                    .call(Verb::Patch, target(name), patch)
+                    .await
+                    .with_context(|| format!("apply {kind} {name:?}"))?;
+                "configured"
+            }
+            Err(status) => return Err(status).with_context(|| format!("apply {kind} {name:?}")),
+        };
+        output::line(format_args!("applied  {}/{name} {what}", served.singular));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn every_document_and_every_item_of_a_list_is_an_object() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        let text = "kind: A\n---\n# nothing\n---\nkind: List\nitems:\n- kind: B\n- kind: C\n";
+        file.write_all(text.as_bytes()).expect("writes");
+        let objects = read(&[file.path().to_owned()]).expect("reads");
+        let kinds: Vec<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+        assert_eq!(kinds, ["A", "B", "C"]);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = read(&["/nonexistent.yaml".into()]).expect_err("is not there");
+        assert!(error.to_string().contains("/nonexistent.yaml"));
+    }
+}
