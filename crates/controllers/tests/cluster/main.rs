@@ -1,0 +1,8 @@
+//! The controllers together against the real API in memory: endpoints, garbage collection, namespaces,
+//! accounts and nodes. What the pure tests cannot see: watches, preconditions, finalizers, subresources.
+
+mod endpoints;
+mod garbage;
+mod namespaces;
+mod nodes;
+mod world;
