@@ -45,7 +45,8 @@ impl Packages {
         let mut depends = Command::new("apt-cache");
         depends.args(["depends", "--recurse"]).args(ignored.map(|kind| format!("--no-{kind}"))).args(roots);
         for line in run(&mut depends)?.lines() {
-            let library = line.starts_with("lib") && !without.iter().any(|prefix| line.starts_with(prefix));
+            let library = (line.starts_with("lib") || line.starts_with("zlib"))
+                && !without.iter().any(|prefix| line.starts_with(prefix));
             if library && !line.contains(':') && !names.iter().any(|name| name == line) {
                 names.push(line.to_owned());
             }

@@ -215,15 +215,23 @@ impl Content {
         let mut index = self.index()?;
         let Some(record) = index.images.remove(id) else { return Ok(()) };
         self.write_index(&index)?;
-        for (layer, _) in &record.layers {
-            if !index.uses_layer(layer) {
-                self.remove_layer(layer)?;
-            }
+        for (layer, _) in record.layers.iter().filter(|(layer, _)| !index.uses_layer(layer)) {
+            self.remove_layer(layer)?;
         }
         for document in record.documents.iter().chain([id]) {
             if !index.uses_document(document) {
                 remove_file(&self.document_path(document))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes those of these layers that no image uses.
+    pub(super) fn remove_unused_layers(&self, layers: &[(Digest, u64)]) -> Result<(), ImageError> {
+        let _lock = lock(&self.root)?;
+        let index = self.index()?;
+        for (layer, _) in layers.iter().filter(|(layer, _)| !index.uses_layer(layer)) {
+            self.remove_layer(layer)?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;
@@ -53,6 +54,8 @@ pub(super) struct Shared {
     assembling: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     /// Bounds the transfers that run at the same time, over all pulls.
     pub(super) transfers: tokio::sync::Semaphore,
+    /// How many layers were unpacked since the store was opened.
+    pub(super) unpacked: AtomicU64,
 }
 
 impl Store {
@@ -69,6 +72,7 @@ impl Store {
                 registries,
                 assembling: Mutex::new(HashMap::new()),
                 transfers: tokio::sync::Semaphore::new(pull::TRANSFERS_MAX),
+                unpacked: AtomicU64::new(0),
             }),
         })
     }
@@ -92,6 +96,7 @@ impl Shared {
         let directory = self.content.temporary_directory()?;
         let size = layer::unpack(source, expected, directory.path(), &self.limits)?;
         self.content.add_layer(&expected.diff_id, &directory, size)?;
+        self.unpacked.fetch_add(1, Ordering::Relaxed);
         Ok(size)
     }
 
@@ -116,6 +121,13 @@ impl Shared {
         archived.iter().map(|image| self.import_image(&archive, image)).collect()
     }
 
+    /// Removes the layers of an image that was not added, but for those that others use.
+    pub(super) fn abandon(&self, layers: &[(Digest, u64)]) {
+        if let Err(error) = self.content.remove_unused_layers(layers) {
+            tracing::warn!(%error, "layers of an image that was refused stay until the next start");
+        }
+    }
+
     fn import_image(&self, archive: &Archive, image: &Archived) -> Result<Image, ImageError> {
         let (id, config) = &image.config;
         let mut record = Record::default();
@@ -128,21 +140,34 @@ impl Shared {
         documents.push((id.clone(), config.clone()));
         for _ in 0..ASSEMBLY_TRIES_MAX {
             record.layers.clear();
-            for (expected, member) in &image.layers {
-                let lock = self.layer_lock(&expected.diff_id);
-                let _held = lock.blocking_lock();
-                let size = match self.content.layer_size(&expected.diff_id) {
-                    Some(size) => size,
-                    None => self.unpack(expected, archive.member(member)?)?,
-                };
-                record.layers.push((expected.diff_id.clone(), size));
-                self.check_size(&record.layers)?;
+            if let Err(error) = self.import_layers(archive, image, &mut record.layers) {
+                self.abandon(&record.layers);
+                return Err(error);
             }
             if let Ok(image) = self.content.add_image(id, &record, &documents)? {
                 return Ok(image);
             }
         }
         Err(failed("add the image", "its layers are being removed again and again"))
+    }
+
+    fn import_layers(
+        &self,
+        archive: &Archive,
+        image: &Archived,
+        layers: &mut Vec<(Digest, u64)>,
+    ) -> Result<(), ImageError> {
+        for (expected, member) in &image.layers {
+            let lock = self.layer_lock(&expected.diff_id);
+            let _held = lock.blocking_lock();
+            let size = match self.content.layer_size(&expected.diff_id) {
+                Some(size) => size,
+                None => self.unpack(expected, archive.member(member)?)?,
+            };
+            layers.push((expected.diff_id.clone(), size));
+            self.check_size(layers)?;
+        }
+        Ok(())
     }
 
     /// The image under this name, or with this id.
