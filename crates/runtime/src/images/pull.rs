@@ -63,7 +63,11 @@ pub(super) async fn pull(
     Err(ImageError::Pull { reference: reference.to_string(), reason: reasons.join("; ") })
 }
 
-async fn pull_from(shared: &Arc<Shared>, client: &Client, reference: &Reference) -> Result<Image, FetchError> {
+async fn pull_from(
+    shared: &Arc<Shared>,
+    client: &Client,
+    reference: &Reference,
+) -> Result<Image, FetchError> {
     let (manifest, mut documents) = manifest(shared, client, reference).await?;
     let top = documents[0].0.clone();
     let config = blob(shared, client, &manifest.config).await?;
@@ -208,7 +212,9 @@ async fn receive(
     }
     let mut answer = client.get(path, "*/*", *written).await?;
     let goes_on = answer.status() == StatusCode::PARTIAL_CONTENT
-        && answer.header("content-range").is_some_and(|range| range.starts_with(&format!("bytes {written}-")));
+        && answer
+            .header("content-range")
+            .is_some_and(|range| range.starts_with(&format!("bytes {written}-")));
     if !goes_on {
         // The server gives it from the beginning again.
         *written = 0;

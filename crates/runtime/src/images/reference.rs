@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn malformed_references_are_invalid_image_names() {
         let hex = "a".repeat(64);
-        let long = "a".repeat(250);
+        let long = "a".repeat(251);
         for text in [
             "",
             "Busybox",

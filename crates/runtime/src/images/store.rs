@@ -118,7 +118,13 @@ impl Shared {
         if archived.is_empty() {
             return Err(refused("the archive holds no image".to_owned()));
         }
-        archived.iter().map(|image| self.import_image(&archive, image)).collect()
+        let mut ids = Vec::new();
+        for image in merged(archived) {
+            self.import_image(&archive, &image)?;
+            ids.push(image.config.0);
+        }
+        let index = self.content.index()?;
+        Ok(ids.iter().filter_map(|id| index.image(id)).collect())
     }
 
     /// Removes the layers of an image that was not added, but for those that others use.
@@ -201,6 +207,20 @@ impl Shared {
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
         done.unwrap_or_else(|error| Err(failed("work on images", error)))
     }
+}
+
+/// An archive has an entry for each name of an image; one of them with all the names will do.
+fn merged(archived: Vec<Archived>) -> Vec<Archived> {
+    let mut merged: Vec<Archived> = Vec::new();
+    for image in archived {
+        let is_same =
+            |other: &&mut Archived| other.config.0 == image.config.0 && other.digest == image.digest;
+        match merged.iter_mut().find(is_same) {
+            Some(other) => other.names.extend(image.names),
+            None => merged.push(image),
+        }
+    }
+    merged
 }
 
 #[async_trait]

@@ -7,6 +7,7 @@
 //! Read next: [`super::layer`] and [`super::archive`] (who read with it).
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use tar::{EntryType, Header};
 
@@ -111,14 +112,16 @@ impl<R: Read> Tarball<R> {
         let has_content = matches!(kind, EntryType::Regular | EntryType::Continuous);
         let size = if has_content { extended.size.unwrap_or(size) } else { size };
         self.expect_content(size)?;
-        let mtime = header.mtime().map_err(|_| malformed("a time"))?;
+        let mtime = number_or_none(header, 136..148, header.mtime()).map_err(|_| malformed("a time"))?;
+        let uid = number_or_none(header, 108..116, header.uid()).map_err(|_| malformed("an owner"))?;
+        let gid = number_or_none(header, 116..124, header.gid()).map_err(|_| malformed("a group"))?;
         Ok(Entry {
             path,
             link,
             kind,
-            mode: header.mode().map_err(|_| malformed("a mode"))?,
-            uid: extended.uid.map_or_else(|| header.uid(), Ok).map_err(|_| malformed("an owner"))?,
-            gid: extended.gid.map_or_else(|| header.gid(), Ok).map_err(|_| malformed("a group"))?,
+            mode: number_or_none(header, 100..108, header.mode()).map_err(|_| malformed("a mode"))?,
+            uid: extended.uid.unwrap_or(uid),
+            gid: extended.gid.unwrap_or(gid),
             mtime: extended.mtime.unwrap_or((i64::try_from(mtime).unwrap_or(0), 0)),
             size: if has_content { size } else { 0 },
             attributes: extended.attributes,
@@ -237,6 +240,12 @@ fn read_records(mut bytes: &[u8], extended: &mut Extended) -> Result<(), ImageEr
         }
     }
     Ok(())
+}
+
+/// A field that was left empty is zero: many builders leave those out that do not matter to them.
+fn number_or_none<T: Default>(header: &Header, field: Range<usize>, read: io::Result<T>) -> io::Result<T> {
+    let is_blank = header.as_bytes()[field].iter().all(|byte| matches!(byte, 0 | b' '));
+    if is_blank { Ok(T::default()) } else { read }
 }
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {

@@ -33,7 +33,9 @@ impl Challenge {
         while let Some((key, after)) = rest.split_once('=') {
             let (value, after) = match after.strip_prefix('"') {
                 Some(quoted) => quoted.split_once('"')?,
-                None => after.split_once(',').map_or((after, ""), |(value, _)| (value, &after[value.len()..])),
+                None => {
+                    after.split_once(',').map_or((after, ""), |(value, _)| (value, &after[value.len()..]))
+                }
             };
             match key.trim().to_ascii_lowercase().as_str() {
                 "realm" => realm = Some(value.to_owned()),

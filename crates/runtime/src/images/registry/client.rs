@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, RANGE, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, RANGE, USER_AGENT, WWW_AUTHENTICATE,
+};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -61,7 +63,9 @@ impl Answer {
             match frame {
                 Err(_) => return Err(FetchError::Broken(format!("nothing came for {IDLE_TIMEOUT:?}"))),
                 Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => return Err(FetchError::Broken(format!("the transfer broke: {error}"))),
+                Ok(Some(Err(error))) => {
+                    return Err(FetchError::Broken(format!("the transfer broke: {error}")));
+                }
                 Ok(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
                         return Ok(Some(data));
@@ -72,7 +76,11 @@ impl Answer {
     }
 
     /// All of a small body.
-    pub(in crate::images) async fn document(mut self, what: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
+    pub(in crate::images) async fn document(
+        mut self,
+        what: &str,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, FetchError> {
         let mut bytes = Vec::new();
         while let Some(piece) = self.piece().await? {
             if (bytes.len() + piece.len()) as u64 > bytes_max {
@@ -95,7 +103,12 @@ impl Client {
     }
 
     /// Asks for `manifests/<version>` or `blobs/<digest>` of the repository, from `offset` on.
-    pub(in crate::images) async fn get(&self, path: &str, accept: &str, offset: u64) -> Result<Answer, FetchError> {
+    pub(in crate::images) async fn get(
+        &self,
+        path: &str,
+        accept: &str,
+        offset: u64,
+    ) -> Result<Answer, FetchError> {
         let mut address = format!("{}/{}/{path}", self.endpoint.base, self.endpoint.repository);
         if let Some(namespace) = &self.endpoint.namespace {
             address += &format!("?ns={}", encode(namespace));
@@ -155,7 +168,9 @@ impl Client {
             None => return Err(FetchError::Denied("access is denied (401)".to_owned())),
             Some(Challenge::Basic) => match &self.endpoint.credentials {
                 Credentials::Password(auth) => basic(&auth.username, &auth.password),
-                _ => return Err(FetchError::Denied("a user name and a password are needed (401)".to_owned())),
+                _ => {
+                    return Err(FetchError::Denied("a user name and a password are needed (401)".to_owned()));
+                }
             },
             Some(Challenge::Bearer { realm, service, scope }) => {
                 let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.endpoint.repository));
@@ -175,7 +190,8 @@ impl Client {
             access_token: String,
         }
         let uri = parse(realm)?;
-        let is_safe = uri.scheme_str() == Some("https") || uri.authority().is_some_and(|host| is_local(host.as_str()));
+        let is_safe =
+            uri.scheme_str() == Some("https") || uri.authority().is_some_and(|host| is_local(host.as_str()));
         if self.endpoint.credentials != Credentials::Anonymous && !is_safe {
             return Err(FetchError::Denied(format!("{realm} wants credentials without encryption")));
         }
@@ -185,8 +201,9 @@ impl Client {
         let (request, body) = match &self.endpoint.credentials {
             Credentials::Identity(token) => {
                 let token = encode(token);
-                let form =
-                    format!("grant_type=refresh_token&client_id=ordinal&refresh_token={token}&scope={scope}{service}");
+                let form = format!(
+                    "grant_type=refresh_token&client_id=ordinal&refresh_token={token}&scope={scope}{service}"
+                );
                 let request = Request::builder().method(Method::POST).uri(uri);
                 (request.header(CONTENT_TYPE, "application/x-www-form-urlencoded"), Bytes::from(form))
             }
@@ -204,8 +221,9 @@ impl Client {
             return Err(unsuccessful(status, "a token is not given"));
         }
         let bytes = answer.document("a token", TOKEN_BYTES_MAX).await?;
-        let granted: Granted = serde_json::from_slice(&bytes)
-            .map_err(|error| FetchError::Denied(format!("what the token service says cannot be read: {error}")))?;
+        let granted: Granted = serde_json::from_slice(&bytes).map_err(|error| {
+            FetchError::Denied(format!("what the token service says cannot be read: {error}"))
+        })?;
         let token = if granted.token.is_empty() { granted.access_token } else { granted.token };
         if token.is_empty() {
             return Err(FetchError::Denied("the token service gives no token".to_owned()));
@@ -224,7 +242,8 @@ impl Client {
         let host = host.parse().map_err(|_| FetchError::Denied(format!("{host:?} is not a host")))?;
         request.headers_mut().insert(HOST, host);
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        *request.uri_mut() = target.parse().map_err(|_| FetchError::Denied(format!("{uri} is not an address")))?;
+        *request.uri_mut() =
+            target.parse().map_err(|_| FetchError::Denied(format!("{uri} is not an address")))?;
         let late = |what: &str| FetchError::Broken(format!("{what} took too long"));
         // The endpoint's own certificates are for its own host; where it sends us the machine's roots hold.
         let own = self.endpoint.base.parse::<Uri>().ok();
@@ -255,7 +274,9 @@ async fn checked(answer: Answer, what: &str) -> Result<Answer, FetchError> {
 fn unsuccessful(status: StatusCode, what: &str) -> FetchError {
     let reason = match status {
         StatusCode::NOT_FOUND => format!("{what} is not there (404)"),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!("{what}: access is denied ({})", status.as_u16()),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            format!("{what}: access is denied ({})", status.as_u16())
+        }
         other => format!("{what}: the answer is {other}"),
     };
     let is_passing = status.is_server_error()
@@ -269,8 +290,9 @@ fn basic(username: &str, password: &str) -> String {
 }
 
 fn parse(address: &str) -> Result<Uri, FetchError> {
-    let uri: Uri =
-        address.parse().map_err(|error| FetchError::Denied(format!("{address:?} is not an address: {error}")))?;
+    let uri: Uri = address
+        .parse()
+        .map_err(|error| FetchError::Denied(format!("{address:?} is not an address: {error}")))?;
     if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(FetchError::Denied(format!("{address:?} is not an http or https address")));
     }

@@ -105,7 +105,8 @@ impl Registries {
                 regex::Regex::new(pattern).map_err(|error| wrong(error.to_string()))?;
             }
             for endpoint in &mirror.endpoint {
-                let uri: Uri = endpoint.parse().map_err(|error| wrong(format!("{endpoint}: {error}")))?;
+                let uri: Uri =
+                    base(endpoint).parse().map_err(|error| wrong(format!("{endpoint}: {error}")))?;
                 if uri.host().is_none() || !matches!(uri.scheme_str(), None | Some("http" | "https")) {
                     return Err(wrong(format!("the endpoint {endpoint:?} is not an http or https address")));
                 }
@@ -116,7 +117,11 @@ impl Registries {
 
     /// Where to look for an image, in this order. Credentials given with the request are for the image's own
     /// registry: a mirror does not see them.
-    pub(in crate::images) fn endpoints(&self, reference: &Reference, auth: Option<&RegistryAuth>) -> Vec<Endpoint> {
+    pub(in crate::images) fn endpoints(
+        &self,
+        reference: &Reference,
+        auth: Option<&RegistryAuth>,
+    ) -> Vec<Endpoint> {
         let registry = reference.registry();
         let mut endpoints = Vec::new();
         if let Some(mirror) = self.mirrors.get(registry).or_else(|| self.mirrors.get("*")) {
@@ -256,7 +261,10 @@ mirrors:
     #[test]
     fn a_registry_on_this_machine_may_speak_plain_http() {
         let none = Registries::default();
-        assert_eq!(bases(&none, "localhost:5000/x"), ["https://localhost:5000/v2 x", "http://localhost:5000/v2 x"]);
+        assert_eq!(
+            bases(&none, "localhost:5000/x"),
+            ["https://localhost:5000/v2 x", "http://localhost:5000/v2 x"]
+        );
         assert_eq!(bases(&none, "127.0.0.1:5000/x").len(), 2);
         assert_eq!(bases(&none, "[::1]:5000/x").len(), 2);
         assert_eq!(bases(&none, "registry.example:5000/x").len(), 1);

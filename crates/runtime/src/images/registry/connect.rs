@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use http::Uri;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -54,7 +56,8 @@ fn config(tls: &Tls) -> Result<ClientConfig, FetchError> {
     let wrong = |error: String| FetchError::Denied(format!("use the client certificate: {error}"));
     match (&tls.cert_file, &tls.key_file) {
         (Some(certificate), Some(key)) => {
-            let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            let chain =
+                CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
             let chain = chain.map_err(|error| wrong(error.to_string()))?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(error.to_string()))?;
             builder.with_client_auth_cert(chain, key).map_err(|error| wrong(error.to_string()))

@@ -11,7 +11,7 @@ mod config;
 mod connect;
 
 pub(super) use client::Client;
-pub(super) use config::{Endpoint, Registries};
+pub(super) use config::Registries;
 
 use super::refused;
 use crate::api::ImageError;

@@ -114,6 +114,25 @@ async fn of_several_platforms_this_machines_is_taken() {
 }
 
 #[tokio::test]
+async fn an_image_with_several_names_in_an_archive_is_one_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = Image::of(Layer::new().file("a", ""));
+    let mut members = image.members("x:1");
+    let named = ["x:1", "x:2", "q.io/y:3"].map(|name| {
+        let mut named = descriptor("application/vnd.oci.image.manifest.v1+json", &image.manifest);
+        named["annotations"] = json!({"io.containerd.image.name": name});
+        named
+    });
+    members[1].1 = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": named})).unwrap();
+    let store = open(&dir.path().join("store"));
+
+    let imported = store.import(build::archive(dir.path(), &members)).await.unwrap();
+
+    assert_eq!(imported.len(), 1);
+    assert_eq!(imported[0].tags, [NAME, "docker.io/library/x:2", "q.io/y:3"]);
+}
+
+#[tokio::test]
 async fn a_tag_moves_to_the_image_that_was_imported_last() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("store"));

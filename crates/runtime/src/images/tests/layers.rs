@@ -60,7 +60,10 @@ async fn owners_modes_times_and_attributes_are_kept() {
     assert_eq!((setuid.mode() & 0o7777, setuid.uid(), setuid.gid()), (0o4755, 999, 1000));
     let capable = root.join("d/capable");
     let metadata = fs::metadata(&capable).unwrap();
-    assert_eq!((metadata.uid(), metadata.mtime(), metadata.mtime_nsec()), (70000, 1_500_000_000, 250_000_000));
+    assert_eq!(
+        (metadata.uid(), metadata.mtime(), metadata.mtime_nsec()),
+        (70000, 1_500_000_000, 250_000_000)
+    );
     assert_eq!(attribute(&capable, "security.capability").as_deref(), Some(&capability[..]));
     assert_eq!(attribute(&capable, "user.note").as_deref(), Some(&b"yes"[..]));
     assert_eq!(attribute(&capable, "security.selinux"), None);

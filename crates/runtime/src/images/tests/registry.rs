@@ -29,7 +29,8 @@ fn large_image() -> Image {
 fn open_with_registries(dir: &Path, text: &str) -> Store {
     let path = dir.join("registries.yaml");
     std::fs::write(&path, text).unwrap();
-    Store::open(dir.join("store"), StoreOptions { registries: Some(path), ..StoreOptions::default() }).unwrap()
+    Store::open(dir.join("store"), StoreOptions { registries: Some(path), ..StoreOptions::default() })
+        .unwrap()
 }
 
 #[tokio::test]
@@ -161,7 +162,10 @@ async fn content_with_another_digest_is_refused_and_leaves_nothing() {
     ]
     .into();
     let mut config = layer.clone();
-    config.insert(blob(&image.config), other.config.clone()[..image.config.len().min(other.config.len())].to_vec());
+    config.insert(
+        blob(&image.config),
+        other.config.clone()[..image.config.len().min(other.config.len())].to_vec(),
+    );
     let mut longer = layer.clone();
     longer.get_mut(&blob(&image.layers[0])).unwrap().push(0);
     for content in [layer, config, longer] {

@@ -112,7 +112,11 @@ fn answer(
     };
     if path == "/token" {
         let allowed = behaviour.token_for.flatten().is_none_or(|who| authorization == basic(who));
-        return if allowed { plain(200, br#"{"token":"let-me-in"}"#.to_vec()) } else { plain(401, Vec::new()) };
+        return if allowed {
+            plain(200, br#"{"token":"let-me-in"}"#.to_vec())
+        } else {
+            plain(401, Vec::new())
+        };
     }
     let challenge = if behaviour.token_for.is_some() && authorization != "Bearer let-me-in" {
         Some(format!(r#"Bearer realm="http://{address}/token",service="test",scope="repository:x:pull""#))
@@ -132,7 +136,8 @@ fn answer(
         return response;
     }
     let Some(bytes) = content.get(path) else { return plain(404, Vec::new()) };
-    let offset = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')?.parse::<usize>().ok());
+    let offset =
+        range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')?.parse::<usize>().ok());
     let offset = offset.filter(|offset| !behaviour.no_ranges && *offset < bytes.len());
     let rest = bytes[offset.unwrap_or(0)..].to_vec();
     let mut response = match behaviour.break_after.filter(|_| path.contains("/blobs/")) {
