@@ -52,6 +52,12 @@ async fn try_find(context: &Context) -> Result<HashMap<String, Found>, String> {
     let mut containers = context.runtime.list_containers().await.map_err(|error| error.to_string())?;
     containers.sort_by_key(|container| (container.config.attempt, container.created_at));
     for container in containers {
+        // Made but never started, by an agent that ended in between: nothing of it is worth keeping, and the
+        // next try has the same number.
+        if container.state == ContainerState::Created {
+            context.runtime.remove_container(&container.id).await.map_err(|error| error.to_string())?;
+            continue;
+        }
         let Some(uid) = pods.get(&container.sandbox) else {
             continue;
         };
@@ -133,11 +139,8 @@ fn restore_container(
     let instance_state = match (&newest.state, ended) {
         (ContainerState::Running { started_at }, _) => InstanceState::Running(*started_at),
         (_, Some(ended)) => InstanceState::Exited(ended),
-        // Made but never started: it makes place for the next try, which has the same number.
-        _ => {
-            state.previous = Some(newest.id);
-            return;
-        }
+        // Those that were never started were removed when they were found.
+        _ => return,
     };
     let running = matches!(instance_state, InstanceState::Running(_));
     let id = crate::status::container_id(&newest.id.0);

@@ -476,6 +476,7 @@ impl Loop {
         worker.view.predecessor = predecessor;
         if worker.view.terminating_since.is_none() && plan::must_end(&worker.view, now) {
             worker.view.terminating_since = Some(now);
+            worker.ending.cancel();
         }
         let planned = plan::plan(&worker.view, now);
         let mut wake_at = planned.wake_at;
@@ -517,7 +518,7 @@ impl Loop {
         if started.is_empty() && to_write.is_none() {
             return;
         }
-        let view = worker.view.clone();
+        let (view, ending) = (worker.view.clone(), worker.ending.clone());
         if let Some(status) = to_write {
             for notice in crash_notices(&view, &status) {
                 note(&self.context, &view, notice);
@@ -528,8 +529,8 @@ impl Loop {
             });
         }
         for (key, action) in started {
-            let (context, view) = (Arc::clone(&self.context), view.clone());
-            self.spawn(uid.to_owned(), Some(key), async move { context.execute(action, view).await });
+            let (context, view, ending) = (Arc::clone(&self.context), view.clone(), ending.clone());
+            self.spawn(uid.to_owned(), Some(key), async move { context.execute(action, view, ending).await });
         }
     }
 }

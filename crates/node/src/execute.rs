@@ -20,6 +20,7 @@ use model::status::Status;
 use network::pod_network::{HostPort, PodNetwork};
 use runtime::api::{ContainerId, ContainerState, Exit, Images, Runtime, SandboxConfig, SandboxId};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{AgentConfig, log_directory_name};
 use crate::env::Facts;
@@ -94,6 +95,8 @@ pub enum Outcome {
     },
     /// A stop was made faster.
     Killed,
+    /// A start was given up before anything was made, because the pod has to go.
+    GaveUp,
     /// A probe is over.
     Probed {
         /// Whose.
@@ -123,14 +126,17 @@ pub enum Outcome {
 }
 
 impl Context {
-    /// Carries out one action for a pod.
-    pub async fn execute(&self, action: Action, view: PodView) -> Outcome {
+    /// Carries out one action for a pod. `ending` is cancelled when the pod has to go: what can be given up
+    /// without a trace (waiting for an image) then is.
+    pub async fn execute(&self, action: Action, view: PodView, ending: CancellationToken) -> Outcome {
         match action {
             Action::MountVolumes => Outcome::Volumes(self.mount_volumes(&view).await),
             Action::RunSandbox => Outcome::Sandbox(self.run_sandbox(&view).await),
             Action::Start { container, attempt } => {
-                let result = self.start(&view, &container, attempt).await;
-                Outcome::Started { container, attempt, result }
+                match self.start(&view, &container, attempt, &ending).await {
+                    Some(result) => Outcome::Started { container, attempt, result },
+                    None => Outcome::GaveUp,
+                }
             }
             Action::PostStart { container, id } => {
                 let result = self.post_start(&view, &container, &id).await;

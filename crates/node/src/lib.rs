@@ -21,6 +21,7 @@ pub mod execute;
 pub mod fields;
 pub mod files;
 pub mod gateway;
+mod grpc;
 pub mod logs;
 pub mod plan;
 pub mod probe;

@@ -1,4 +1,4 @@
-//! Asking a container how it is (exec, HTTP, TCP), and running its hooks.
+//! Asking a container how it is (exec, HTTP, TCP, gRPC), and running its hooks.
 //!
 //! What an answer means for the container is decided in [`verdict`]; failures count once a period, however
 //! often is asked. Until its first success a container is asked more often than its period says, so that
@@ -105,7 +105,18 @@ impl Context {
             let port = port_of(&socket.port, container)?;
             return connect(&host, port, timeout).await.map(|_| ());
         }
-        Err("this type of probe is not supported".to_owned())
+        if let Some(grpc) = &probe.grpc {
+            let host = pod_host(view);
+            let port = u16::try_from(grpc.port).map_err(|_| format!("{} is not a port", grpc.port))?;
+            let service = grpc.service.as_deref().unwrap_or_default();
+            let ask = async {
+                let stream = connect(&host, port, timeout).await?;
+                crate::grpc::check(stream, &format!("{host}:{port}"), service).await
+            };
+            let late = || format!("timeout: health rpc did not complete within {}s", timeout.as_secs());
+            return tokio::time::timeout(timeout, ask).await.unwrap_or_else(|_| Err(late()));
+        }
+        Err("missing probe handler".to_owned())
     }
 
     /// Runs the `postStart` hook.

@@ -1,5 +1,8 @@
-//! Finding the user name and password for an image's registry among the pod's pull secrets.
+//! Finding the user name and password for an image's registry among the pod's pull secrets, in both forms
+//! that `kubectl create secret docker-registry` and older tools write.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use client::Client;
 use k8s_openapi::api::core::v1::Secret;
 use runtime::api::RegistryAuth;
@@ -15,21 +18,42 @@ pub(crate) async fn find(client: &Client, view: &PodView, reference: &str) -> Op
         let Ok(secret) = client.get::<Secret>(view.namespace(), name).await else {
             continue;
         };
-        let data = secret.data.as_ref().and_then(|data| data.get(".dockerconfigjson"));
-        let parsed = data.and_then(|data| serde_json::from_slice::<Value>(&data.0).ok());
-        if let Some(auth) = parsed.and_then(|config| in_config(&config, reference)) {
+        let Some(data) = &secret.data else {
+            continue;
+        };
+        let parsed = |key: &str| data.get(key).and_then(|data| serde_json::from_slice::<Value>(&data.0).ok());
+        let auths = parsed(".dockerconfigjson").and_then(|config| config.get("auths").cloned());
+        // The older form is the same map without the object around it.
+        let Some(auths) = auths.or_else(|| parsed(".dockercfg")) else {
+            continue;
+        };
+        if let Some(auth) = in_auths(&auths, reference) {
             return Some(auth);
         }
     }
     None
 }
 
-fn in_config(config: &Value, reference: &str) -> Option<RegistryAuth> {
+fn in_auths(auths: &Value, reference: &str) -> Option<RegistryAuth> {
     let registry = registry_of(reference);
-    let entries = config.get("auths")?.as_object()?;
-    let (_, entry) = entries.iter().find(|(key, _)| host_of(key) == registry)?;
-    let text = |field: &str| entry.get(field).and_then(Value::as_str).map(str::to_owned);
-    Some(RegistryAuth { username: text("username")?, password: text("password")? })
+    let (_, entry) = auths.as_object()?.iter().find(|(key, _)| host_of(key) == registry)?;
+    let text = |field: &str| {
+        entry.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    match (text("username"), text("password")) {
+        (Some(username), Some(password)) => Some(RegistryAuth { username, password }),
+        _ => decoded(&text("auth")?),
+    }
+}
+
+/// `auth` is `user:password` in base64, with or without padding.
+fn decoded(auth: &str) -> Option<RegistryAuth> {
+    let bytes = STANDARD.decode(auth.trim()).or_else(|_| STANDARD_NO_PAD.decode(auth.trim())).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (username, password) = text.split_once(':')?;
+    // Some tools end the text with a zero byte.
+    let password = password.trim_end_matches('\0');
+    Some(RegistryAuth { username: username.to_owned(), password: password.to_owned() })
 }
 
 /// `index.docker.io` and an image without a host both mean Docker Hub.
@@ -53,13 +77,25 @@ mod tests {
 
     #[test]
     fn the_entry_of_the_images_own_registry_is_taken() {
-        let config = json!({"auths": {
+        let auths = json!({
             "https://index.docker.io/v1/": {"username": "hub", "password": "a"},
             "localhost:5000": {"username": "own", "password": "b"},
-        }});
-        let user = |reference: &str| in_config(&config, reference).map(|auth| auth.username);
+        });
+        let user = |reference: &str| in_auths(&auths, reference).map(|auth| auth.username);
         assert_eq!(user("redis:alpine").as_deref(), Some("hub"));
         assert_eq!(user("localhost:5000/redis").as_deref(), Some("own"));
         assert_eq!(user("ghcr.io/a/b"), None);
+    }
+
+    #[test]
+    fn a_name_and_password_may_be_encoded_together() {
+        // "own:a:b" and the same without padding.
+        for auth in ["b3duOmE6Yg==", "b3duOmE6Yg"] {
+            let auths = json!({"localhost:5000": {"auth": auth}});
+            let found = in_auths(&auths, "localhost:5000/redis").expect("found");
+            assert_eq!((found.username.as_str(), found.password.as_str()), ("own", "a:b"));
+        }
+        let broken = json!({"localhost:5000": {"auth": "%%"}});
+        assert!(in_auths(&broken, "localhost:5000/redis").is_none());
     }
 }

@@ -11,6 +11,7 @@ use runtime::api::{
     ContainerConfig, ContainerId, ContainerState, Image, ImageError, Mount, Propagation, RuntimeError,
     Security,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::env;
 use crate::events::Severity;
@@ -50,19 +51,36 @@ fn failure(reason: &str, message: impl Into<String>) -> StartFailure {
 }
 
 impl Context {
-    /// Starts a container.
+    /// Starts a container; `None` when the pod had to go while it waited for the image.
     pub(crate) async fn start(
         &self,
         view: &PodView,
         name: &str,
         attempt: u32,
+        ending: &CancellationToken,
+    ) -> Option<Result<Started, StartFailure>> {
+        let Some(container) = container_of(view, name) else {
+            return Some(Err(failure("CreateContainerConfigError", "no such container")));
+        };
+        // A pull may take minutes; nothing of it belongs to the pod, so the pod does not wait for it.
+        let image = ending.run_until_cancelled(self.image(view, container)).await?;
+        Some(match image {
+            Ok(image) => self.start_with(view, container, attempt, image).await,
+            Err(waiting) => {
+                self.note(view, name, Severity::Warning, "Failed", format!("Error: {}", waiting.reason));
+                Err(StartFailure { waiting, image: true, instance: None })
+            }
+        })
+    }
+
+    async fn start_with(
+        &self,
+        view: &PodView,
+        container: &Container,
+        attempt: u32,
+        image: Image,
     ) -> Result<Started, StartFailure> {
-        let container = container_of(view, name)
-            .ok_or_else(|| failure("CreateContainerConfigError", "no such container"))?;
-        let image = self.image(view, container).await.map_err(|waiting| {
-            self.note(view, name, Severity::Warning, "Failed", format!("Error: {}", waiting.reason));
-            StartFailure { waiting, image: true, instance: None }
-        })?;
+        let name = container.name.as_str();
         let config =
             self.container_config(view, container, attempt, &image).await.inspect_err(|failure| {
                 self.note(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated};
 use runtime::api::ContainerId;
+use tokio_util::sync::CancellationToken;
 
 use crate::directory::Entry;
 use crate::execute::Outcome;
@@ -49,11 +50,20 @@ pub(crate) struct Worker {
     pub(crate) counted: bool,
     /// The last traces are gone.
     pub(crate) forgotten: bool,
+    /// Cancelled when the pod has to go.
+    pub(crate) ending: CancellationToken,
 }
 
 impl Worker {
     pub(crate) fn new(view: PodView) -> Worker {
-        Worker { view, wake_at: None, early_exits: HashMap::new(), counted: false, forgotten: false }
+        Worker {
+            view,
+            wake_at: None,
+            early_exits: HashMap::new(),
+            counted: false,
+            forgotten: false,
+            ending: CancellationToken::new(),
+        }
     }
 
     /// What the gateway looks up.
@@ -108,7 +118,7 @@ impl Worker {
                 state.not_before = Some(now + SignedDuration::from_secs(STOP_RETRY_SECONDS));
                 state.stop_deadline = None;
             }
-            Outcome::Killed => {}
+            Outcome::Killed | Outcome::GaveUp => {}
             Outcome::Probed { container, id, kind, result } => {
                 return self.probed(&container, &id, kind, result, now);
             }

@@ -30,6 +30,8 @@ struct State {
     missing_images: Vec<String>,
     exec_code: i32,
     stubborn: bool,
+    hanging_pulls: bool,
+    pulls: usize,
     /// Every call that changes something, in order.
     calls: Vec<String>,
 }
@@ -65,6 +67,37 @@ impl Fake {
 
     pub fn find_image(&self, reference: &str) {
         self.state.lock().unwrap().missing_images.retain(|missing| missing != reference);
+    }
+
+    /// From now on no pull ends.
+    pub fn hang_pulls(&self) {
+        self.state.lock().unwrap().hanging_pulls = true;
+    }
+
+    /// How many pulls there were.
+    pub fn pulls(&self) -> usize {
+        self.state.lock().unwrap().pulls
+    }
+
+    /// What is there when an agent dies between making the next try of a container and starting it.
+    pub fn leave_unstarted(&self, pod: &str, container: &str) {
+        let mut config = self.config(pod, container).expect("it was made before");
+        config.attempt += 1;
+        let mut state = self.state.lock().unwrap();
+        let sandbox = state.sandboxes.iter().find(|(_, status)| status.config.name == pod);
+        let sandbox = sandbox.expect("the pod has one").0.clone();
+        state.next += 1;
+        let id = ContainerId(format!("{:064x}", state.next));
+        let created = ContainerState::Created;
+        let created_at = Timestamp::now();
+        let status = ContainerStatus { id: id.clone(), sandbox, config, state: created, created_at, pid: None };
+        state.containers.insert(id, status);
+    }
+
+    /// How many containers were made but not started.
+    pub fn unstarted(&self) -> usize {
+        let state = self.state.lock().unwrap();
+        state.containers.values().filter(|container| container.state == ContainerState::Created).count()
     }
 
     /// Containers that run, as `pod/container/attempt`.
@@ -266,6 +299,14 @@ impl Images for Fake {
     }
 
     async fn pull(&self, reference: &str, _: Option<RegistryAuth>) -> Result<Image, ImageError> {
+        let hangs = {
+            let mut state = self.state.lock().unwrap();
+            state.pulls += 1;
+            state.hanging_pulls
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         let absent =
             || ImageError::Pull { reference: reference.to_owned(), reason: "no such image".to_owned() };
         self.image(reference).await?.ok_or_else(absent)
@@ -288,7 +329,7 @@ impl Images for Fake {
 #[derive(Default)]
 pub struct FakeNetwork {
     pods: Mutex<BTreeMap<String, IpAddr>>,
-    next: Mutex<u8>,
+    next: Mutex<u16>,
 }
 
 impl FakeNetwork {
@@ -303,7 +344,8 @@ impl PodNetwork for FakeNetwork {
         let address = *self.pods.lock().unwrap().entry(pod_uid.to_owned()).or_insert_with(|| {
             let mut next = self.next.lock().unwrap();
             *next += 1;
-            IpAddr::from([10, 42, 0, *next])
+            let [high, low] = next.to_be_bytes();
+            IpAddr::from([10, 42, high, low])
         });
         Ok(Attachment {
             pod_uid: pod_uid.to_owned(),

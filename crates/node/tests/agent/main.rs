@@ -1,5 +1,6 @@
 //! The agent over the real API in memory, a fake runtime and a fake network.
 
+mod crowd;
 mod fake;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use apiserver::Api;
 use client::{Client, DeleteOptions, PatchKind, Scope};
 use fake::{Fake, FakeNetwork, SystemClock};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, ServiceAccount};
 use model::clock::Clock;
 use node::{Agent, AgentConfig, Capacity};
 use serde_json::{Value, json};
@@ -36,6 +37,10 @@ impl Cluster {
             namespace.metadata.name = Some(name.to_owned());
             client.create(&namespace).await.expect("made");
         }
+        let mut account = ServiceAccount::default();
+        account.metadata.name = Some("default".to_owned());
+        account.metadata.namespace = Some("default".to_owned());
+        client.create(&account).await.expect("made");
         let mut cluster = Cluster {
             root: tempfile::tempdir().expect("a directory"),
             client,
@@ -386,6 +391,36 @@ async fn a_failed_pull_backs_off_and_says_so() {
         })
         .await;
     cluster.runtime.find_image("busybox:1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_pod_does_not_wait_for_its_image() {
+    let cluster = Cluster::start().await;
+    cluster.runtime.lose_image("busybox:1");
+    cluster.runtime.hang_pulls();
+    cluster.create("p", one(json!({}))).await;
+    cluster.until("the pull", async || cluster.runtime.pulls() == 1).await;
+    cluster.delete("p", None).await;
+    cluster.until("the pod to go", async || cluster.is_gone("p").await).await;
+    assert_eq!((cluster.runtime.sandboxes(), cluster.network.attached()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_that_a_dead_agent_made_but_did_not_start_is_removed_at_once() {
+    let mut cluster = Cluster::start().await;
+    cluster.create("p", one(json!({}))).await;
+    cluster.wait("p", "ready", is_ready).await;
+    cluster.stop_agent().await;
+    cluster.runtime.leave_unstarted("p", "c");
+    assert_eq!(cluster.runtime.unstarted(), 1);
+    cluster.start_agent();
+    cluster.until("the unstarted to go", async || cluster.runtime.unstarted() == 0).await;
+    cluster.create("q", one(json!({}))).await;
+    cluster.wait("q", "ready", is_ready).await;
+    let pod = cluster.client.get::<Pod>("default", "p").await.expect("there");
+    assert!(is_ready(&pod));
+    assert_eq!(container(&pod, 0)["restartCount"], 0);
+    assert_eq!(cluster.runtime.running(), ["p/c/0", "q/c/0"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
