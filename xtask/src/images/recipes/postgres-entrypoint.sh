@@ -136,7 +136,7 @@ fi
 if [ "${1:-}" = postgres ] && ! wants_help "$@"; then
     make_directories
     if [ "$(id -u)" = 0 ]; then
-        exec setpriv --reuid=postgres --regid=postgres --clear-groups -- "${BASH_SOURCE[0]}" "$@"
+        exec /usr/bin/setpriv --reuid=postgres --regid=postgres --clear-groups -- "${BASH_SOURCE[0]}" "$@"
     fi
     value POSTGRES_PASSWORD
     value POSTGRES_USER postgres

@@ -10,7 +10,8 @@ esac
 if [ "${1:-}" = redis-server ]; then
     if [ "$(id -u)" = 0 ]; then
         find . ! -user redis -exec chown redis {} +
-        exec setpriv --reuid=redis --regid=redis --clear-groups -- "$0" "$@"
+        # By its path: busybox would take its own, which knows less.
+        exec /usr/bin/setpriv --reuid=redis --regid=redis --clear-groups -- "$0" "$@"
     fi
     # Files made with the usual mask could be read by every user.
     if [ "$(umask)" = 0022 ]; then
