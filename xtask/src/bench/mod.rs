@@ -1,10 +1,260 @@
-//! Placeholder until the measurements land in the next change.
+//! `cargo xtask bench`: the figures that SPECIFICATION.md promises, measured against the shipped binary.
+//!
+//! Prints a Markdown table: what was to be reached, the median of several runs, and whether it holds. A
+//! figure that cannot be measured here says why; one that is missed is shown as missed. It must never be
+//! run beside other work: two cores are shared by the cluster and by the client that loads it.
+//!
+//! Read next: [`startup`], [`memory`], [`writes`], [`scale`].
 
-/// What to measure.
-#[derive(clap::Args)]
-pub(crate) struct Options {}
+mod machine;
+mod memory;
+mod scale;
+mod startup;
+mod writes;
 
-/// Says that nothing is measured yet.
-pub(crate) fn run(_: &Options) -> anyhow::Result<bool> {
-    anyhow::bail!("no figure is measured yet")
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::Value;
+
+use crate::cluster::{self, Cluster};
+use crate::test::tools;
+use crate::{images, process, tree};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only figures whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+    /// How often each is measured
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Measure the programs in this directory instead of building the shipped ones
+    #[arg(long)]
+    programs: Option<PathBuf>,
+}
+
+/// One row of the table.
+struct Figure {
+    name: &'static str,
+    unit: &'static str,
+    reach: Reach,
+    measure: fn(&Bench) -> anyhow::Result<Measured>,
+}
+
+/// What is promised.
+#[derive(Clone, Copy)]
+enum Reach {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// One run of one figure.
+struct Measured {
+    value: f64,
+    /// What else is worth knowing about it.
+    note: String,
+}
+
+impl Measured {
+    fn plain(value: f64) -> Measured {
+        Measured { value, note: String::new() }
+    }
+}
+
+const FIGURES: &[Figure] = &[
+    Figure {
+        name: "`ordinal up` (empty data dir) to `/readyz` ok",
+        unit: "s",
+        reach: Reach::AtMost(0.5),
+        measure: startup::readyz,
+    },
+    Figure {
+        name: "`ordinal up -f redis.yaml`, image present, to all 3 ready and DNS answering",
+        unit: "s",
+        reach: Reach::AtMost(3.0),
+        measure: startup::redis,
+    },
+    Figure {
+        name: "resident memory of all of Ordinal, idle, one node, no pods",
+        unit: "MB",
+        reach: Reach::AtMost(60.0),
+        measure: memory::idle,
+    },
+    Figure { name: "shim, each", unit: "MB", reach: Reach::AtMost(4.0), measure: memory::shim },
+    Figure {
+        name: "control-plane time between \"ordinal i ready\" and \"ordinal i+1's container starts\"",
+        unit: "ms",
+        reach: Reach::AtMost(50.0),
+        measure: scale::gap,
+    },
+    Figure {
+        name: "1,000 replicas, Parallel, simulated runtime, to all ready",
+        unit: "pods/s",
+        reach: Reach::AtLeast(500.0),
+        measure: scale::thousand,
+    },
+    Figure {
+        name: "durable creates of 1 KiB ConfigMaps, 64 clients over TLS",
+        unit: "/s",
+        reach: Reach::AtLeast(5000.0),
+        measure: writes::creates,
+    },
+    Figure {
+        name: "idle CPU with 100 running simulated pods",
+        unit: "% of a core",
+        reach: Reach::AtMost(1.0),
+        measure: scale::idle_cpu,
+    },
+];
+
+impl Reach {
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Reach::AtMost(most) => value <= most,
+            Reach::AtLeast(least) => value >= least,
+        }
+    }
+
+    fn describe(self, unit: &str) -> String {
+        match self {
+            Reach::AtMost(most) => format!("≤ {most} {unit}"),
+            Reach::AtLeast(least) => format!("≥ {least} {unit}"),
+        }
+    }
+}
+
+/// The programs that are measured.
+struct Bench {
+    ordinal: PathBuf,
+    load: PathBuf,
+}
+
+impl Bench {
+    /// A cluster with an empty data directory, in which `import` has been imported already.
+    fn start(&self, import: &[&str], arguments: &[&str]) -> anyhow::Result<Cluster> {
+        let data_dir = cluster::temporary_directory("bench");
+        if !import.is_empty() {
+            let archives = images::build(&tree::images(), import)?;
+            let mut command = Command::new(&self.ordinal);
+            command.args(["image", "import", "--data-dir"]).arg(&data_dir).args(archives);
+            process::output(&mut command)?;
+        }
+        Cluster::start(&self.ordinal, &data_dir, arguments)
+    }
+
+    /// What the load client measured about the cluster.
+    fn load(&self, cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<Value> {
+        let mut command = Command::new(&self.load);
+        command.args(["--address", cluster.address(), "--data-dir"]).arg(cluster.data_dir()).args(arguments);
+        serde_json::from_str(&process::output(&mut command)?).context("read what the load client measured")
+    }
+}
+
+fn number(measured: &Value, field: &str) -> anyhow::Result<f64> {
+    measured[field].as_f64().with_context(|| format!("the load client did not measure {field}"))
+}
+
+/// The system clock, for moments that two processes compare.
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Measures and prints the table; whether every figure was reached.
+pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
+    if !tools::is_root() {
+        bail!("real containers need root; try: sudo -E cargo xtask bench");
+    }
+    if options.runs == 0 {
+        bail!("--runs must be at least 1");
+    }
+    let programs = match &options.programs {
+        Some(programs) => programs.clone(),
+        None => build()?,
+    };
+    let bench = Bench { ordinal: programs.join("ordinal"), load: programs.join("load") };
+    println!("{}\n", machine::describe());
+    println!("| figure | to reach | measured (median of {}) | range | |", options.runs);
+    println!("|---|---|---|---|---|");
+    let mut all_hold = true;
+    for figure in FIGURES {
+        if options.only.as_ref().is_some_and(|part| !figure.name.contains(part.as_str())) {
+            continue;
+        }
+        let measured: anyhow::Result<Vec<Measured>> =
+            (0..options.runs).map(|_| (figure.measure)(&bench)).collect();
+        let (row, holds) = row(figure, measured);
+        println!("{row}");
+        all_hold &= holds;
+    }
+    Ok(all_hold)
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    let mut command = Command::new("cargo");
+    command.args(["build", "--release", "--package", "ordinal", "--package", "testkit", "--bins"]);
+    process::run(command.current_dir(tree::root()))?;
+    Ok(tree::binary("release").parent().unwrap_or(Path::new("")).to_owned())
+}
+
+fn row(figure: &Figure, measured: anyhow::Result<Vec<Measured>>) -> (String, bool) {
+    let reach = figure.reach.describe(figure.unit);
+    let mut measured = match measured {
+        Ok(measured) => measured,
+        Err(error) => {
+            let error = format!("{error:#}").replace(['\n', '|'], " ");
+            return (format!("| {} | {reach} | not measured | | {error} |", figure.name), false);
+        }
+    };
+    measured.sort_by(|a, b| a.value.total_cmp(&b.value));
+    let (first, last) = (measured[0].value, measured[measured.len() - 1].value);
+    let median = &measured[measured.len() / 2];
+    let holds = figure.reach.holds(median.value);
+    let verdict = if holds { "reached" } else { "**missed**" };
+    let note = if median.note.is_empty() { String::new() } else { format!("; {}", median.note) };
+    let row = format!(
+        "| {} | {reach} | {} {} | {} – {} | {verdict}{note} |",
+        figure.name,
+        rounded(median.value),
+        figure.unit,
+        rounded(first),
+        rounded(last)
+    );
+    (row, holds)
+}
+
+/// Three digits that matter.
+fn rounded(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(reach: Reach) -> Figure {
+        Figure { name: "a", unit: "s", reach, measure: |_| Ok(Measured::plain(0.0)) }
+    }
+
+    #[test]
+    fn the_median_decides_and_the_range_is_shown() {
+        let runs = || Ok([0.7, 0.1, 0.4].map(Measured::plain).into());
+        let (text, holds) = row(&figure(Reach::AtMost(0.5)), runs());
+        assert_eq!((text.as_str(), holds), ("| a | ≤ 0.5 s | 0.40 s | 0.10 – 0.70 | reached |", true));
+        let (text, holds) = row(&figure(Reach::AtLeast(0.5)), runs());
+        assert_eq!((text.as_str(), holds), ("| a | ≥ 0.5 s | 0.40 s | 0.10 – 0.70 | **missed** |", false));
+    }
+
+    #[test]
+    fn what_cannot_be_measured_says_so_and_is_not_reached() {
+        let (text, holds) = row(&figure(Reach::AtMost(1.0)), Err(anyhow::anyhow!("no\nway")));
+        assert_eq!((text.as_str(), holds), ("| a | ≤ 1 s | not measured | | no way |", false));
+    }
 }

@@ -1,0 +1,49 @@
+//! What the control plane does with many pods, and what it does when there is nothing to do.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::{Bench, Measured, machine, number};
+
+/// Last writes of a rollout are over by then.
+const SETTLE: Duration = Duration::from_secs(5);
+/// Long enough that what happens every ten seconds happens twice.
+const IDLE: Duration = Duration::from_secs(20);
+/// Enough gaps for a median, quick enough for real containers.
+const ORDERED_PODS: &str = "10";
+
+/// The median time between two ordinals of an ordered set of real containers.
+pub(super) fn gap(bench: &Bench) -> anyhow::Result<Measured> {
+    let cluster = bench.start(&["busybox"], &[])?;
+    let load = bench.load(&cluster, &["set", "--replicas", ORDERED_PODS, "--gaps"])?;
+    cluster.down()?;
+    let gaps = load["gaps_ms"].as_array().context("no gaps were measured")?;
+    let mut gaps: Vec<f64> = gaps.iter().filter_map(serde_json::Value::as_f64).collect();
+    gaps.sort_by(f64::total_cmp);
+    let median = *gaps.get(gaps.len() / 2).context("no gaps were measured")?;
+    let worst = gaps.last().copied().unwrap_or_default();
+    Ok(Measured { value: median, note: format!("as a watcher sees it; worst {worst:.0} ms") })
+}
+
+/// Pods a second of a parallel set.
+pub(super) fn thousand(bench: &Bench) -> anyhow::Result<Measured> {
+    let cluster = bench.start(&[], &["--runtime", "simulated"])?;
+    let load = bench.load(&cluster, &["set", "--replicas", "1000", "--policy", "Parallel"])?;
+    cluster.down()?;
+    Ok(Measured::plain(number(&load, "per_second")?))
+}
+
+/// Share of a core that is used while a hundred pods run and nothing changes.
+pub(super) fn idle_cpu(bench: &Bench) -> anyhow::Result<Measured> {
+    let cluster = bench.start(&[], &["--runtime", "simulated"])?;
+    bench.load(&cluster, &["set", "--replicas", "100", "--policy", "Parallel"])?;
+    thread::sleep(SETTLE);
+    let (before, started) = (machine::cpu_seconds(cluster.pid()), Instant::now());
+    thread::sleep(IDLE);
+    let used = machine::cpu_seconds(cluster.pid()) - before;
+    let percent = used / started.elapsed().as_secs_f64() * 100.0;
+    cluster.down()?;
+    Ok(Measured::plain(percent))
+}
