@@ -1,4 +1,5 @@
-//! Manifests, indexes and configurations: the parts of them that matter here, of OCI and of Docker's schema 2.
+//! Manifests, indexes and configurations: the parts of them that matter here, of OCI and of Docker's
+//! schema 2.
 //!
 //! Read next: [`super::archive`] and [`super::pull`] (where they come from).
 

@@ -1,4 +1,5 @@
-//! Unpacking a layer into a directory for overlayfs, holding it against its digests and the limits on the way.
+//! Unpacking a layer into a directory for overlayfs, holding it against its digests and the limits on
+//! the way.
 //!
 //! The directory it writes to is nobody else's yet: whoever calls throws it away on an error and renames it
 //! into place on success, so nothing half-unpacked or refused is ever seen.

@@ -1,8 +1,8 @@
 //! Images: fetched from registries or read from archives, verified, unpacked once and kept.
 //!
-//! Nothing an image says is believed before it is checked: content is what its digest says, paths stay beneath
-//! their layer, sizes stay within [`Limits`]. What is refused leaves nothing behind.
-//! This module never mounts and never runs anything.
+//! Nothing an image says is believed before it is checked: content is what its digest says, paths stay
+//! beneath their layer, sizes stay within [`Limits`]. What is refused leaves nothing behind. This module
+//! never mounts and never runs anything.
 //!
 //! Read next: [`store`] (the store), [`content`] (what is on disk), [`layer`] (unpacking), [`pull`] and
 //! [`registry`] (fetching), [`archive`] (importing).

@@ -36,7 +36,8 @@ const TRIES_MAX: u32 = 5;
 /// Tries of one transfer in all, however little comes each time.
 const TRANSFER_TRIES_MAX: u32 = 50;
 
-/// Wait before the second try; each further one is twice as long: 0.4 + 0.8 + 1.6 + 3.2 s. Tests are in a hurry.
+/// Wait before the second try; each further one is twice as long: 0.4 + 0.8 + 1.6 + 3.2 s. Tests are in a
+/// hurry.
 const BACKOFF_FIRST: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 400 });
 
 /// Indexes within indexes that are followed.
@@ -55,7 +56,7 @@ pub(super) async fn pull(
             Ok(image) => return Ok(image),
             Err(FetchError::Final(error)) => return Err(error),
             Err(FetchError::Denied(reason) | FetchError::Broken(reason)) => {
-                tracing::debug!(%reference, endpoint = client.name(), reason, "an endpoint did not give an image");
+                tracing::debug!(%reference, endpoint = client.name(), reason, "an endpoint failed");
                 reasons.push(format!("{}: {reason}", client.name()));
             }
         }
@@ -92,7 +93,12 @@ async fn pull_from(
             Ok(sized) => sized,
             Err(FetchError::Final(error @ ImageError::Refused { .. })) => {
                 let had: Vec<(Digest, u64)> = diff_ids.map(|diff_id| (diff_id, 0)).collect();
-                shared.blocking(move |shared| Ok(shared.abandon(&had))).await?;
+                shared
+                    .blocking(move |shared| {
+                        shared.abandon(&had);
+                        Ok(())
+                    })
+                    .await?;
                 return Err(error.into());
             }
             Err(error) => return Err(error),

@@ -1,6 +1,7 @@
 //! References: what users write for an image, made full the way Docker does.
 //!
-//! `busybox` is `docker.io/library/busybox:latest`; a first part with a dot, a colon or `localhost` is a host.
+//! `busybox` is `docker.io/library/busybox:latest`; a first part with a dot, a colon or `localhost` is a
+//! host.
 //!
 //! Read next: [`super::store`] (looks images up by them), [`super::registry`] (pulls by them).
 

@@ -61,14 +61,15 @@ pub(super) struct Shared {
 impl Store {
     /// Opens the store in this directory, makes it where it is missing and removes what a crash left.
     pub fn open(dir: impl AsRef<Path>, options: StoreOptions) -> Result<Self, ImageError> {
-        let registries = match &options.registries {
-            Some(path) => Registries::read(path)?,
+        let StoreOptions { registries, limits } = options;
+        let registries = match registries {
+            Some(path) => Registries::read(&path)?,
             None => Registries::default(),
         };
         Ok(Self {
             shared: Arc::new(Shared {
                 content: Content::open(dir.as_ref())?,
-                limits: options.limits,
+                limits,
                 registries,
                 assembling: Mutex::new(HashMap::new()),
                 transfers: tokio::sync::Semaphore::new(pull::TRANSFERS_MAX),
@@ -262,7 +263,7 @@ impl Layers for Store {
 
     fn layer_dirs(&self, image: &ImageId) -> Result<Vec<PathBuf>, ImageError> {
         let (_, record) = self.shared.record(image)?;
-        // overlayfs refuses a directory named twice; what the upper of two equal layers shows hides the lower.
+        // overlayfs refuses a directory named twice; the upper of two equal layers hides the lower.
         let last: BTreeMap<&Digest, usize> =
             record.layers.iter().enumerate().map(|(place, (digest, _))| (digest, place)).collect();
         let kept = record.layers.iter().enumerate().filter(|(place, (digest, _))| last[digest] == *place);

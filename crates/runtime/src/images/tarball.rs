@@ -1,11 +1,12 @@
 //! A reader of tar streams that never holds more than a bounded header in memory.
 //!
-//! The `tar` crate's own iterator reads long names and extended headers whole, however large the archive says
-//! they are; here each has a bound. GNU and PAX names, links, sizes, times, owners and extended attributes are
-//! understood; sparse files are refused (no builder of images writes them).
+//! The `tar` crate's own iterator reads long names and extended headers whole, however large the archive
+//! says they are; here each has a bound. GNU and PAX names, links, sizes, times, owners and extended
+//! attributes are understood; sparse files are refused (no builder of images writes them).
 //!
 //! Read next: [`super::layer`] and [`super::archive`] (who read with it).
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -101,7 +102,7 @@ impl<R: Read> Tarball<R> {
         let path = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = extended
             .link
-            .unwrap_or_else(|| header.link_name_bytes().map(|link| link.into_owned()).unwrap_or_default());
+            .unwrap_or_else(|| header.link_name_bytes().map(Cow::into_owned).unwrap_or_default());
         if path.len() > PATH_BYTES_MAX || link.len() > PATH_BYTES_MAX {
             return Err(refused(format!("a path is longer than {PATH_BYTES_MAX} bytes")));
         }

@@ -1,8 +1,8 @@
 //! One directory tree that an archive may write in, and nowhere else.
 //!
-//! Every parent is resolved by the kernel beneath the tree's root (`openat2` with `RESOLVE_BENEATH`), so that no
-//! symbolic link made by an earlier entry leads out; the last part of a path is never followed. No path is
-//! ever given to the kernel from `/`.
+//! Every parent is resolved by the kernel beneath the tree's root (`openat2` with `RESOLVE_BENEATH`), so
+//! that no symbolic link made by an earlier entry leads out; the last part of a path is never followed.
+//! No path is ever given to the kernel from `/`.
 //!
 //! Read next: [`super::layer`] (which entry becomes which call).
 

@@ -73,7 +73,10 @@ mod tests {
             service: service.map(str::to_owned),
             scope: scope.map(str::to_owned),
         };
-        let docker = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/redis:pull,push""#;
+        let docker = concat!(
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io","#,
+            r#"scope="repository:library/redis:pull,push""#
+        );
         let expected = bearer(Some("registry.docker.io"), Some("repository:library/redis:pull,push"));
         assert_eq!(Challenge::parse(docker), Some(expected));
         let bare = "bearer realm=https://auth.docker.io/token, service=x, error=\"invalid_token\"";

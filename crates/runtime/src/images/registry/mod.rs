@@ -1,7 +1,7 @@
 //! Registries: where they are, how to be let in, and getting documents and layers from them.
 //!
-//! A small client of our own over hyper and rustls. Credentials go only to the host they are meant for: not to a
-//! mirror, not along a redirect, not over plain HTTP to another machine.
+//! A small client of our own over hyper and rustls. Credentials go only to the host they are meant for:
+//! not to a mirror, not along a redirect, not over plain HTTP to another machine.
 //!
 //! Read next: [`config`] (`registries.yaml`), [`client`] (requests), [`auth`] (tokens), [`connect`] (TLS).
 

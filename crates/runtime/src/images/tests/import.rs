@@ -54,7 +54,8 @@ async fn what_docker_saves_becomes_an_image_also_where_a_layer_is_a_link() {
     let layer = Layer::new().file("a", "a").bytes();
     let image = Image::new(vec![(layer.clone(), layer.clone()), (layer.clone(), layer.clone())]);
     let config = format!("{}.json", Digest::of(&image.config).hex());
-    let saved = json!([{"Config": config, "RepoTags": ["x:1", "q.io/y:2"], "Layers": ["1/layer.tar", "2/layer.tar"]}]);
+    let layers = ["1/layer.tar", "2/layer.tar"];
+    let saved = json!([{"Config": config, "RepoTags": ["x:1", "q.io/y:2"], "Layers": layers}]);
     let mut builder = tar::Builder::new(Vec::new());
     let mut add = |name: &str, content: &[u8]| {
         let mut header = tar::Header::new_gnu();

@@ -188,7 +188,7 @@ async fn a_mirror_serves_under_its_own_names_and_the_image_keeps_its_own() {
     let image = image();
     let server = Server::start(&[("official/redis", "alpine", &image)], Behaviour::default()).await;
     let text = format!(
-        "mirrors:\n  docker.io:\n    endpoint: ['http://{}']\n    rewrite: {{'^library/(.*)': 'official/$1'}}\n",
+        "mirrors: {{docker.io: {{endpoint: ['http://{}'], rewrite: {{'^library/(.*)': 'official/$1'}}}}}}",
         server.address
     );
     let store = open_with_registries(dir.path(), &text);
