@@ -3,6 +3,7 @@
 //! An [`Api`] holds no object itself: objects are the store's. It must never start a task of its own; whoever
 //! serves it (the HTTP server, the composition root) does. Read next: [`crate::pipeline`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use client::node::NodeGateway;
@@ -64,6 +65,7 @@ pub struct Api {
     kinds: Vec<&'static Kind>,
     rng: Mutex<StdRng>,
     node_gateway: OnceLock<Arc<dyn NodeGateway>>,
+    ready: AtomicBool,
 }
 
 impl Api {
@@ -87,6 +89,7 @@ impl Api {
             kinds,
             rng: Mutex::new(StdRng::from_seed(seed)),
             node_gateway: OnceLock::new(),
+            ready: AtomicBool::new(true),
         })
     }
 
@@ -99,6 +102,17 @@ impl Api {
     /// The way to this API inside this process.
     pub fn transport(self: &Arc<Api>) -> Arc<dyn Transport> {
         Arc::new(InProcess::new(Arc::clone(self)))
+    }
+
+    /// Says whether everything that the cluster needs is running: what `/readyz` answers. An API is ready from
+    /// the start unless somebody says otherwise; `/livez` and `/healthz` do not ask.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// What [`Api::set_ready`] said last.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Tells where logs, exec and attach are answered. Only the first call counts.

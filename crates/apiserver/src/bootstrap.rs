@@ -15,7 +15,8 @@ use crate::request::{Address, Context, Input, User, WriteOptions};
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const KUBERNETES: &str = "kubernetes";
 
-/// Makes what is missing. The API is reachable for pods at `advertise_address:port`.
+/// Makes what is missing. The API is reachable for pods at `advertise_address:port`; a loopback address means
+/// that it is not, and then the `kubernetes` Service has no endpoints.
 pub async fn ensure(api: &Api, advertise_address: Ipv4Addr, port: u16) -> Result<(), Status> {
     for name in NAMESPACES {
         let object = json!({"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}});
@@ -42,14 +43,19 @@ pub async fn ensure(api: &Api, advertise_address: Ipv4Addr, port: u16) -> Result
         },
     });
     create(api, ("", "v1", "services"), "default", service).await?;
-    let address = advertise_address.to_string();
+    let addresses: Vec<String> =
+        Some(advertise_address).filter(|address| !address.is_loopback()).iter().map(Ipv4Addr::to_string).collect();
     let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+    let subsets: Vec<Value> =
+        addresses.iter().map(|address| json!({"addresses": [{"ip": address}], "ports": ports})).collect();
+    let ready: Vec<Value> =
+        addresses.iter().map(|address| json!({"addresses": [address], "conditions": {"ready": true}})).collect();
     let endpoints = json!({
         "metadata": {
             "name": KUBERNETES, "namespace": "default",
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
         },
-        "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
+        "subsets": subsets,
     });
     replace(api, ("", "v1", "endpoints"), endpoints).await?;
     let slice = json!({
@@ -58,7 +64,7 @@ pub async fn ensure(api: &Api, advertise_address: Ipv4Addr, port: u16) -> Result
             "labels": {"kubernetes.io/service-name": KUBERNETES},
         },
         "addressType": "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        "endpoints": ready,
         "ports": ports,
     });
     replace(api, ("discovery.k8s.io", "v1", "endpointslices"), slice).await

@@ -82,6 +82,29 @@ pub enum Subresource {
     Finalize,
 }
 
+impl Subresource {
+    /// Its name in URLs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Subresource::Status => "status",
+            Subresource::Scale => "scale",
+            Subresource::Binding => "binding",
+            Subresource::Eviction => "eviction",
+            Subresource::Log => "log",
+            Subresource::Exec => "exec",
+            Subresource::Attach => "attach",
+            Subresource::Finalize => "finalize",
+        }
+    }
+}
+
+impl Kind {
+    /// True when objects of the kind have the subresource of this name; the empty name is the object itself.
+    pub fn has_subresource(&self, name: &str) -> bool {
+        name.is_empty() || self.subresources.iter().any(|subresource| subresource.name() == name)
+    }
+}
+
 /// One column of the table that `kubectl get` prints.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {

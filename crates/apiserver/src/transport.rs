@@ -32,6 +32,9 @@ impl InProcess {
 
     fn address(&self, target: &Target) -> Result<Address, Status> {
         let kind = self.api.kind(&target.resource).ok_or_else(Status::no_such_path)?;
+        if !kind.has_subresource(target.subresource) {
+            return Err(Status::no_such_path());
+        }
         Ok(Address::new(kind, &target.namespace, &target.name))
     }
 }

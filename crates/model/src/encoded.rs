@@ -40,6 +40,7 @@ pub struct Encoded {
     bytes: Bytes,
     metadata: OnceLock<Arc<ObjectMeta>>,
     decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
+    fields: OnceLock<Box<[(&'static str, String)]>>,
 }
 
 impl Encoded {
@@ -50,6 +51,7 @@ impl Encoded {
             bytes,
             metadata: OnceLock::new(),
             decoded: OnceLock::new(),
+            fields: OnceLock::new(),
         }
     }
 
@@ -91,6 +93,19 @@ impl Encoded {
     /// The object as a JSON tree, parsed anew each time: trees are large and are wanted to be changed.
     pub fn value(&self) -> Result<serde_json::Value, DecodeError> {
         self.parse()
+    }
+
+    /// The fields that selectors of the object's kind may name, read from its tree by `read` at most once:
+    /// every watcher with a field selector asks for them, of every version.
+    pub fn selectable_fields(
+        &self,
+        read: impl FnOnce(&serde_json::Value) -> Vec<(&'static str, String)>,
+    ) -> Result<&[(&'static str, String)], DecodeError> {
+        if let Some(fields) = self.fields.get() {
+            return Ok(fields);
+        }
+        let fields = read(&self.parse()?).into_boxed_slice();
+        Ok(self.fields.get_or_init(|| fields))
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {

@@ -31,10 +31,15 @@ pub(super) fn answer(api: &Api, path: &str, query: Option<&str>, headers: &Heade
 }
 
 /// Health is answered to everybody.
-pub(super) fn health(path: &str) -> Option<Answer> {
-    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    matches!(first, "livez" | "readyz" | "healthz")
-        .then(|| respond::bytes(200, "text/plain; charset=utf-8", Bytes::from_static(b"ok")))
+pub(super) fn health(api: &Api, path: &str) -> Option<Answer> {
+    let first = path.strip_prefix('/')?.split('/').next()?;
+    let (code, text) = match first {
+        "livez" | "healthz" => (200, "ok"),
+        "readyz" if api.is_ready() => (200, "ok"),
+        "readyz" => (500, "[-]ordinal is starting or stopping\nreadyz check failed\n"),
+        _ => return None,
+    };
+    Some(respond::bytes(code, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes())))
 }
 
 fn version() -> serde_json::Value {

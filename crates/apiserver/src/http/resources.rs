@@ -50,6 +50,9 @@ pub(super) async fn answer(
         "finalize" if kind.subresources.contains(&Subresource::Finalize) => Part::Finalize,
         _ => return subresource(api, asked, &address, request).await,
     };
+    // An answer in no form that the client takes must be refused before anything is written.
+    negotiate::shape(accept(asked))?;
+    include(asked)?;
     match asked.verb {
         "get" => {
             let object = api.get(&address, asked.query.get()?)?;
@@ -98,6 +101,7 @@ async fn subresource(
     let has = |one: Subresource| address.kind.subresources.contains(&one);
     match name {
         "scale" if has(Subresource::Scale) => {
+            negotiate::shape(accept(asked))?;
             let scale = match asked.verb {
                 "get" => subresources::scale::get(api, address)?,
                 "update" => {

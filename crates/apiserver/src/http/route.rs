@@ -28,7 +28,7 @@ pub(super) struct Asked {
 /// Answers a request.
 pub(super) async fn handle(api: &Arc<Api>, user: Option<&User>, request: Request<Incoming>) -> Answer {
     let uri = request.uri().clone();
-    if let Some(answer) = fixed::health(uri.path()) {
+    if let Some(answer) = fixed::health(api, uri.path()) {
         return answer;
     }
     let Some(user) = user else {

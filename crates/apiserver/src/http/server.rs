@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -29,6 +30,8 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Streams that one HTTP/2 connection may have open; upstream's number.
 const STREAMS_MAX: u32 = 250;
+/// Longest audit id taken from a client; a UUID has 36.
+const AUDIT_ID_BYTES_MAX: usize = 64;
 /// How long open requests may go on after the shutdown began.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -84,8 +87,12 @@ async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream) {
     };
     let certificates = stream.get_ref().1.peer_certificates();
     let user = certificates.and_then(<[_]>::first).and_then(authn::user_of).map(Arc::new);
-    let service = service_fn(move |request: Request<Incoming>| {
+    // An exec or attach takes the connection over: it runs here, once HTTP is done with it.
+    let session = SessionSlot::default();
+    let slot = session.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (api, user) = (Arc::clone(&api), user.clone());
+        request.extensions_mut().insert(slot.clone());
         async move { Ok::<_, Infallible>(answer(api, user, request).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -101,8 +108,32 @@ async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream) {
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(30)));
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-        tracing::debug!("connection: {error}");
+        return tracing::debug!("connection: {error}");
     }
+    if let Some(session) = session.take() {
+        session.await;
+    }
+}
+
+/// Where a request that upgrades its connection leaves what the connection is for afterwards.
+#[derive(Clone, Default)]
+pub(crate) struct SessionSlot(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl SessionSlot {
+    /// Leaves a session to the connection's own task.
+    pub(crate) fn put(&self, session: BoxFuture<'static, ()>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+
+    fn take(&self) -> Option<BoxFuture<'static, ()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// True for what may be repeated in answers and logs: a UUID, or something like it.
+fn is_audit_id(text: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=AUDIT_ID_BYTES_MAX).contains(&text.len()) && text.iter().all(plain)
 }
 
 /// One request; whatever happens in it, it happens to it alone.
@@ -110,6 +141,7 @@ async fn answer(api: Arc<Api>, user: Option<Arc<User>>, request: Request<Incomin
     let audit_id = request
         .headers()
         .get("audit-id")
+        .filter(|value| is_audit_id(value.as_bytes()))
         .cloned()
         .or_else(|| HeaderValue::from_str(&api.new_uid()).ok());
     let handled = std::panic::AssertUnwindSafe(route::handle(&api, user.as_deref(), request));

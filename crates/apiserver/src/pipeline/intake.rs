@@ -111,7 +111,7 @@ fn check_schema(kind: &Kind, value: &mut Value) -> Result<Vec<String>, String> {
 }
 
 fn complaints(unknown: &[String], duplicate: &[String]) -> Vec<String> {
-    let unknown = unknown.iter().map(|field| format!("unknown field {field:?}"));
+    let unknown = unknown.iter().cloned();
     let duplicate = duplicate.iter().map(|field| format!("duplicate field {field:?}"));
     duplicate.chain(unknown).take(REPORTED_FIELDS_MAX).collect()
 }

@@ -100,10 +100,12 @@ impl Api {
     }
 
     pub(crate) fn check_not_future(&self, asked: Option<Revision>) -> Result<(), Status> {
-        let current = self.store.revision();
-        match asked {
-            Some(asked) if asked > current => Err(too_large(asked, current)),
-            _ => Ok(()),
+        let Some(asked) = asked.filter(|asked| *asked > self.store.revision()) else { return Ok(()) };
+        // Reads see a commit a moment before the store raises its revision: a client may be that fast.
+        let probe = Range { prefix: "/".to_owned(), limit: 1, at: Some(asked), ..Range::default() };
+        match self.store.range(&probe) {
+            Err(ReadError::Future { newest, .. }) => Err(too_large(asked, newest)),
+            Ok(_) | Err(ReadError::Compacted { .. }) => Ok(()),
         }
     }
 }

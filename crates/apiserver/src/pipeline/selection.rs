@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use model::encoded::Encoded;
 use model::selector::{FieldSelector, Selector};
 use model::status::Status;
+use serde_json::Value;
 
-use crate::codec;
 use crate::kind::Kind;
 
 /// A label and a field selector for objects of one kind.
@@ -72,9 +72,10 @@ impl Selection {
             return Ok(true);
         }
         let own = if self.reads_tree {
-            self.kind.strategy.selectable_fields(&codec::value(object)?)
+            let read = |value: &Value| self.kind.strategy.selectable_fields(value);
+            object.selectable_fields(read).map_err(Status::internal)?
         } else {
-            Vec::new()
+            &[]
         };
         Ok(self.fields.matches(|field| match field {
             "metadata.name" => Some(metadata.name.clone().unwrap_or_default()),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::transport::{WatchEvent, WatchEventKind};
-use futures::Stream;
+use futures::{FutureExt, Stream};
 use model::encoded::{Encoded, Revision};
 use model::status::Status;
 use store::{Event, EventKind, Range, ReadError, Store, WatchError, Watcher};
@@ -48,7 +48,6 @@ impl Api {
         collection: &Address,
         query: &WatchQuery,
     ) -> Result<impl Stream<Item = Result<WatchEvent, Status>> + Send + use<>, Status> {
-        self.check_not_future(query.after)?;
         let (selection, prefix) = self.watched(collection, query)?;
         let after = query.after.filter(|after| after.0 > 0);
         if let (Some(after), false) = (after, query.send_initial_events) {
@@ -100,6 +99,8 @@ impl Api {
             initial_end: query.send_initial_events.then_some(from),
             end,
             bookmark_at: query.bookmarks.then(|| next_bookmark(now, end)),
+            due: None,
+            held: None,
             over: false,
         };
         futures::stream::unfold(live, |mut live| async move {
@@ -108,6 +109,15 @@ impl Api {
             Some((item, live))
         })
     }
+}
+
+/// What a watch waited for.
+enum Waited {
+    Event(Result<Event, WatchError>),
+    /// Everything up to this revision was delivered.
+    Bookmark(Revision),
+    /// Its time is over.
+    End,
 }
 
 struct Live {
@@ -119,6 +129,10 @@ struct Live {
     initial_end: Option<Revision>,
     end: Option<Instant>,
     bookmark_at: Option<Instant>,
+    /// A bookmark that waits until every event up to its revision is delivered.
+    due: Option<Revision>,
+    /// An event behind that bookmark.
+    held: Option<Event>,
     over: bool,
 }
 
@@ -134,15 +148,22 @@ impl Live {
             return Some(Ok(bookmark(self.kind, revision, true)));
         }
         loop {
-            let event = tokio::select! {
-                biased;
-                event = self.watcher.next() => event,
-                () = until(self.end) => return None,
-                () = until(self.bookmark_at) => {
-                    self.bookmark_at = Some(next_bookmark(Instant::now(), self.end));
-                    return Some(self.bookmark().await);
-                }
+            let event = match self.held.take() {
+                Some(event) => Ok(event),
+                None => match self.wait().await {
+                    Waited::Event(event) => event,
+                    Waited::Bookmark(revision) => return Some(Ok(bookmark(self.kind, revision, false))),
+                    Waited::End => return None,
+                },
             };
+            if let Some(due) = self.due
+                && let Ok(event) = &event
+                && event.revision() > due
+            {
+                self.due = None;
+                self.held = Some(event.clone());
+                return Some(Ok(bookmark(self.kind, due, false)));
+            }
             match event.map_err(|error| ended(&error)).and_then(|event| self.translate(&event)) {
                 Ok(Some(event)) => return Some(Ok(event)),
                 Ok(None) => {}
@@ -151,11 +172,30 @@ impl Live {
         }
     }
 
-    /// A bookmark at a revision up to which everything was delivered: events that are waiting go first.
-    async fn bookmark(&mut self) -> Result<WatchEvent, Status> {
-        let revision = self.store.revision();
-        tokio::task::yield_now().await;
-        Ok(bookmark(self.kind, revision, false))
+    /// The next thing that happens. A bookmark that is due waits until the queue is empty: it must not claim a
+    /// revision before the events up to it. The store raises its revision after it has queued the events.
+    async fn wait(&mut self) -> Waited {
+        loop {
+            if let Some(due) = self.due {
+                // Outside the scheduler's budget, which may call a full queue empty.
+                match tokio::task::unconstrained(self.watcher.next()).now_or_never() {
+                    Some(event) => return Waited::Event(event),
+                    None => {
+                        self.due = None;
+                        return Waited::Bookmark(due);
+                    }
+                }
+            }
+            tokio::select! {
+                biased;
+                () = until(self.end) => return Waited::End,
+                () = until(self.bookmark_at) => {
+                    self.bookmark_at = Some(next_bookmark(Instant::now(), self.end));
+                    self.due = Some(self.store.revision());
+                }
+                event = self.watcher.next() => return Waited::Event(event),
+            }
+        }
     }
 
     /// What a change of the store is to this client; `None` when it does not see it.

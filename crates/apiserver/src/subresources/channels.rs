@@ -2,9 +2,12 @@
 //!
 //! A slow client slows the command down and never fills our memory: every queue here is bounded.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::Bytes;
 use client::node::{Ended, Input, Output, Session, TerminalSize};
-use futures::{SinkExt, StreamExt};
+use futures::{Sink, SinkExt, Stream, StreamExt};
 use model::status::{Cause, Reason, Status};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,6 +17,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_util::sync::CancellationToken;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -27,70 +31,111 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// Chunks that wait for a slow client, or for a slow command.
 const CHUNKS_MAX: usize = 16;
 
+/// After the command has ended its streams may stay open (a process that it left behind holds them): one that
+/// says nothing for this long is taken for ended.
+const DRAIN_QUIET: Duration = Duration::from_millis(300);
+/// What is left then is at most a pipe (64 KiB) and the queue; who cannot take it in this time is gone.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
 /// Carries a session's streams until its command has ended or the client is gone.
 pub(super) async fn run<S>(socket: WebSocketStream<S>, session: Session)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut to_client, mut from_client) = socket.split();
-    let (output, mut outgoing) = mpsc::channel::<Message>(CHUNKS_MAX);
+    let (to_client, from_client) = socket.split();
+    let (output, outgoing) = mpsc::channel::<Message>(CHUNKS_MAX);
+    let over = CancellationToken::new();
     let mut readers = JoinSet::new();
     for (channel, stream) in [(STDOUT, session.stdout), (STDERR, session.stderr)] {
         if let Some(stream) = stream {
-            readers.spawn(read(stream, channel, output.clone()));
+            readers.spawn(read(stream, channel, output.clone(), over.clone()));
         }
     }
-    let mut input = session.stdin.map(spawn_input);
-    let mut ended = session.ended;
-    let ended = loop {
-        tokio::select! {
-            ended = &mut ended => break Some(ended),
-            Some(message) = outgoing.recv() => {
-                if to_client.send(message).await.is_err() {
-                    break None;
-                }
-            }
-            message = from_client.next() => match message {
-                Some(Ok(Message::Binary(data))) => {
-                    take(&data, &mut input, session.resize.as_ref()).await;
-                }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => break None,
-                // Pings are answered by the protocol itself, with the next flush.
-                Some(Ok(_)) => {
-                    let _ = to_client.flush().await;
-                }
-            },
-        }
-    };
-    let Some(ended) = ended else { return };
-    // What the command wrote last is still on its way.
     drop(output);
-    while let Some(message) = outgoing.recv().await {
-        if to_client.send(message).await.is_err() {
-            return;
-        }
-    }
-    while readers.join_next().await.is_some() {}
+    let mut ended = session.ended;
+    // Both directions go on side by side: a command that waits for us to take its output must not keep us
+    // from hearing the client, nor the other way round.
+    let mut sending = pin!(send(to_client, outgoing));
+    let mut hearing = pin!(hear(from_client, session.stdin, session.resize));
+    let (ended, sent) = tokio::select! {
+        ended = &mut ended => (ended, None),
+        sent = &mut sending => match sent {
+            // Every stream has ended, the command has not.
+            Some(to_client) => tokio::select! {
+                ended = &mut ended => (ended, Some(to_client)),
+                () = &mut hearing => return,
+            },
+            None => return,
+        },
+        () = &mut hearing => return,
+    };
+    // What the command wrote last is still on its way.
+    over.cancel();
+    let to_client = match sent {
+        Some(to_client) => Some(to_client),
+        None => tokio::select! {
+            sent = &mut sending => sent,
+            () = &mut hearing => return,
+            () = tokio::time::sleep(DRAIN_MAX) => return,
+        },
+    };
+    let Some(mut to_client) = to_client else { return };
     let _ = to_client.send(message(ERROR, status(&ended).to_string().as_bytes())).await;
     let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     let _ = to_client.send(Message::Close(Some(close))).await;
     let _ = to_client.close().await;
 }
 
-/// The queue to a command's standard input; `None` sent ends it.
-type InputQueue = mpsc::Sender<Bytes>;
+/// Sends until every stream has ended; gives the connection back, or nothing if the client is gone.
+async fn send<W>(mut to_client: W, mut outgoing: mpsc::Receiver<Message>) -> Option<W>
+where
+    W: Sink<Message> + Unpin,
+{
+    while let Some(message) = outgoing.recv().await {
+        to_client.send(message).await.ok()?;
+    }
+    Some(to_client)
+}
 
-fn spawn_input(mut stdin: Input) -> InputQueue {
-    let (queue, mut chunks) = mpsc::channel::<Bytes>(CHUNKS_MAX);
-    tokio::spawn(async move {
-        while let Some(chunk) = chunks.recv().await {
-            if stdin.write_all(&chunk).await.is_err() || stdin.flush().await.is_err() {
-                return;
+/// Hears the client until it is gone.
+async fn hear<R, E>(mut from_client: R, stdin: Option<Input>, resize: Option<mpsc::Sender<TerminalSize>>)
+where
+    R: Stream<Item = Result<Message, E>> + Unpin,
+{
+    let (queue, chunks) = mpsc::channel(CHUNKS_MAX);
+    let mut queue = stdin.is_some().then_some(queue);
+    let feeding = async {
+        if let Some(stdin) = stdin {
+            feed(stdin, chunks).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let taking = async {
+        // Pings are answered by the protocol itself.
+        while let Some(Ok(message)) = from_client.next().await {
+            match message {
+                Message::Binary(data) => take(&data, &mut queue, resize.as_ref()).await,
+                Message::Close(_) => return,
+                _ => {}
             }
         }
-        let _ = stdin.shutdown().await;
-    });
-    queue
+    };
+    tokio::select! {
+        () = taking => {}
+        () = feeding => {}
+    }
+}
+
+/// The queue to a command's standard input; dropped, it ends it.
+type InputQueue = mpsc::Sender<Bytes>;
+
+async fn feed(mut stdin: Input, mut chunks: mpsc::Receiver<Bytes>) {
+    while let Some(chunk) = chunks.recv().await {
+        if stdin.write_all(&chunk).await.is_err() || stdin.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ = stdin.shutdown().await;
 }
 
 async fn take(data: &Bytes, input: &mut Option<InputQueue>, resize: Option<&mpsc::Sender<TerminalSize>>) {
@@ -121,9 +166,21 @@ fn size(text: &[u8]) -> Option<TerminalSize> {
     Some(TerminalSize { columns: field("Width", "width")?, rows: field("Height", "height")? })
 }
 
-async fn read(mut stream: Output, channel: u8, output: mpsc::Sender<Message>) {
+async fn read(mut stream: Output, channel: u8, output: mpsc::Sender<Message>, over: CancellationToken) {
     let mut buffer = vec![0; CHUNK_BYTES];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+    loop {
+        let quiet = async {
+            over.cancelled().await;
+            tokio::time::sleep(DRAIN_QUIET).await;
+        };
+        let count = tokio::select! {
+            biased;
+            read = stream.read(&mut buffer) => match read {
+                Ok(count @ 1..) => count,
+                Ok(_) | Err(_) => return,
+            },
+            () = quiet => return,
+        };
         if output.send(message(channel, &buffer[..count])).await.is_err() {
             return;
         }

@@ -6,6 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use client::node::StreamOptions;
+use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -17,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::{channels, container};
 use crate::api::Api;
+use crate::http::SessionSlot;
 use crate::http::respond::{self, Answer};
 use crate::request::Address;
 use crate::request::query::Query;
@@ -53,8 +55,10 @@ pub(crate) async fn upgrade(
     } else {
         gateway.attach(&place.node, &place.container, options.clone()).await?
     };
+    let slot = request.extensions().get::<SessionSlot>().cloned();
+    let slot = slot.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
+    let streams = async move {
         match upgrade.await {
             Ok(upgraded) => {
                 let config = WebSocketConfig::default()
@@ -66,7 +70,8 @@ pub(crate) async fn upgrade(
             }
             Err(error) => tracing::debug!("upgrade to WebSocket: {error}"),
         }
-    });
+    };
+    slot.put(streams.boxed());
     let mut answer = Response::new(respond::full(Bytes::new()));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
