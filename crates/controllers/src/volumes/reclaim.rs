@@ -114,7 +114,8 @@ fn delete(
         (Some(_), _) => let_go(volume, plan),
         (None, _) => {
             let message = format!(
-                "error getting deleter volume plugin for volume \"{name}\": no deletable volume plugin matched"
+                "error getting deleter volume plugin for volume \"{name}\": no deletable \
+                 volume plugin matched"
             );
             failed(volume, "VolumeFailedDelete", &message, &mut plan, now);
             let_go(volume, plan)
