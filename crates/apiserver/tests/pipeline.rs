@@ -247,3 +247,66 @@ async fn two_services_never_share_an_address_and_a_deletion_gives_it_back() {
     client.delete::<Service>("default", "one", DeleteOptions::default()).await.expect("deletes");
     create(&client, "services", "default", service("two", Some(&address))).await.expect("is free again");
 }
+
+#[tokio::test]
+async fn a_patch_that_names_another_uid_conflicts_whatever_its_form() {
+    let (api, client) = cluster().await;
+    create(&client, "pods", "default", pod("p")).await.expect("creates");
+    let before = api.revision();
+    let other = json!({"metadata": {"uid": "other"}, "status": {"phase": "Failed"}});
+    for subresource in ["", "status"] {
+        for kind in [PatchKind::Merge, PatchKind::StrategicMerge] {
+            let patched = client.patch::<Pod>("default", "p", subresource, kind, other.clone()).await;
+            let status = patched.expect_err("is another pod");
+            assert!(status.is_conflict(), "{status}");
+        }
+        let operation = json!([{"op": "replace", "path": "/metadata/uid", "value": "other"}]);
+        let patched = client.patch::<Pod>("default", "p", subresource, PatchKind::Json, operation).await;
+        assert!(patched.expect_err("is another pod").is_conflict());
+    }
+    assert_eq!(api.revision(), before);
+}
+
+#[tokio::test]
+async fn a_node_removes_only_the_pod_that_it_stopped() {
+    let (_api, client) = cluster().await;
+    let mut bound = pod("p");
+    bound["spec"]["nodeName"] = "n1".into();
+    let made = create(&client, "pods", "default", bound).await.expect("creates");
+    client.delete::<Pod>("default", "p", DeleteOptions::default()).await.expect("is marked");
+    let uid = made["metadata"]["uid"].as_str().expect("a uid").to_owned();
+    let options = |uid: &str| DeleteOptions {
+        grace_period_seconds: Some(0),
+        precondition: Precondition { uid: Some(uid.to_owned()), resource_version: None },
+        ..DeleteOptions::default()
+    };
+    let status = client.delete::<Pod>("default", "p", options("another")).await.expect_err("is another");
+    assert!(status.is_conflict(), "{status}");
+    client.delete::<Pod>("default", "p", options(&uid)).await.expect("is removed");
+    assert!(client.get::<Pod>("default", "p").await.expect_err("is gone").is_not_found());
+}
+
+#[tokio::test]
+async fn a_subresource_that_a_kind_lacks_is_not_there() {
+    let (_api, client) = cluster().await;
+    create(&client, "configmaps", "default", map("a")).await.expect("creates");
+    for (subresource, verb) in [("status", Verb::Get), ("scale", Verb::Get), ("finalize", Verb::Update)] {
+        let mut place = target("configmaps", "default", "a");
+        place.subresource = subresource;
+        let status = client.call(verb, place, Body::Object(map("a"))).await.expect_err("is not there");
+        assert!(status.is_not_found(), "{subresource}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_whole() {
+    let (_api, client) = cluster().await;
+    for number in 0..50 {
+        create(&client, "configmaps", "default", map(&format!("m{number}"))).await.expect("creates");
+    }
+    let place = target("configmaps", "default", "");
+    client.call(Verb::DeleteCollection, place, Body::Empty).await.expect("deletes");
+    let scope = Scope { namespace: "default".to_owned(), ..Scope::default() };
+    let (left, _) = client.list::<ConfigMap>(&scope).await.expect("lists");
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -284,7 +284,9 @@ impl Status {
             value["reason"] = self.reason.text().into();
         }
         let details = self.details.to_value();
-        if details.as_object().is_some_and(|details| !details.is_empty()) {
+        // Clients look into the details of a 404 without asking whether there are any.
+        let wanted = self.reason == Reason::NotFound;
+        if wanted || details.as_object().is_some_and(|details| !details.is_empty()) {
             value["details"] = details;
         }
         value

@@ -1,6 +1,7 @@
 //! Patch: a change described by the client, applied to what stands there.
 
 use client::PatchKind;
+use model::patch::PatchError;
 use model::status::{Reason, Status};
 use serde_json::Value;
 
@@ -44,7 +45,7 @@ pub(crate) fn apply(
     old: &Value,
     patch: &Value,
 ) -> Result<Value, Status> {
-    let refused = |error: model::patch::PatchError| Status::bad_request(error.to_string());
+    let refused = |error: PatchError| Status::bad_request(error.to_string());
     match patch_kind {
         PatchKind::Json => {
             let operations = patch.as_array().map_or(0, Vec::len);
@@ -59,8 +60,11 @@ pub(crate) fn apply(
             }
             let mut object = old.clone();
             model::patch::json(&mut object, patch).map_err(|error| {
+                let malformed = matches!(error, PatchError::MalformedJsonPatch(_));
                 let mut status = refused(error);
-                status.reason = Reason::Invalid;
+                if !malformed {
+                    status.reason = Reason::Invalid;
+                }
                 status
             })?;
             Ok(object)

@@ -79,11 +79,31 @@ where
             () = tokio::time::sleep(DRAIN_MAX) => return,
         },
     };
-    let Some(mut to_client) = to_client else { return };
-    let _ = to_client.send(message(ERROR, status(&ended).to_string().as_bytes())).await;
+    if let Some(to_client) = to_client {
+        end(to_client, &status(&ended)).await;
+    }
+}
+
+/// Says that there will be no session.
+pub(super) async fn refuse<S>(socket: WebSocketStream<S>, why: &Status)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    end(socket, &why.to_value()).await;
+}
+
+async fn end<W>(mut to_client: W, status: &Value)
+where
+    W: Sink<Message> + Unpin,
+{
     let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    let _ = to_client.send(Message::Close(Some(close))).await;
-    let _ = to_client.close().await;
+    let last = async {
+        to_client.send(message(ERROR, status.to_string().as_bytes())).await?;
+        to_client.send(Message::Close(Some(close))).await?;
+        to_client.close().await
+    };
+    // Whether the client hears it is its own matter.
+    let _ = tokio::time::timeout(DRAIN_MAX, last).await;
 }
 
 /// Sends until every stream has ended; gives the connection back, or nothing if the client is gone.

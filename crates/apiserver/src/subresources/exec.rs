@@ -1,7 +1,10 @@
 //! `pods/exec` and `pods/attach` over WebSocket: the upgrade, and which streams are wanted.
 //!
-//! Everything that can be refused is refused before the upgrade, as an ordinary Status.
+//! What the API knows is refused before the upgrade, as an ordinary Status; what only the node knows afterwards,
+//! on the error channel, because kubectl takes a refused upgrade for a protocol that is not spoken.
 //! Read next: [`super::channels`] (what is sent over the connection).
+
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -38,6 +41,13 @@ pub(crate) async fn upgrade(
 ) -> Result<Answer, Status> {
     let place = container::find(api, address, query.text("container"))?;
     let options = options(query)?;
+    let exec = action == "exec";
+    let command: Vec<String> = query.all("command").filter(|_| exec).map(str::to_owned).collect();
+    if exec && command.is_empty() {
+        return Err(Status::bad_request("you must specify at least one command for the container"));
+    }
+    let gateway = Arc::clone(api.node_gateway()?);
+    // The last thing to be refused: kubectl tries once more with another protocol, and shows that refusal.
     let protocol = protocol(request.headers())?;
     let key = request
         .headers()
@@ -45,30 +55,27 @@ pub(crate) async fn upgrade(
         .filter(|key| STANDARD.decode(key).is_ok())
         .cloned()
         .ok_or_else(|| Status::bad_request("Upgrade request required"))?;
-    let gateway = api.node_gateway()?;
-    let session = if action == "exec" {
-        let command: Vec<String> = query.all("command").map(str::to_owned).collect();
-        if command.is_empty() {
-            return Err(Status::bad_request("you must specify at least one command for the container"));
-        }
-        gateway.exec(&place.node, &place.container, command, options.clone()).await?
-    } else {
-        gateway.attach(&place.node, &place.container, options.clone()).await?
-    };
     let slot = request.extensions().get::<SessionSlot>().cloned();
     let slot = slot.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
     let upgrade = hyper::upgrade::on(&mut request);
     let streams = async move {
-        match upgrade.await {
-            Ok(upgraded) => {
-                let config = WebSocketConfig::default()
-                    .max_message_size(Some(MESSAGE_BYTES_MAX))
-                    .max_frame_size(Some(MESSAGE_BYTES_MAX));
-                let io = TokioIo::new(upgraded);
-                let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-                channels::run(socket, session).await;
-            }
-            Err(error) => tracing::debug!("upgrade to WebSocket: {error}"),
+        let upgraded = match upgrade.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => return tracing::debug!("upgrade to WebSocket: {error}"),
+        };
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        let io = TokioIo::new(upgraded);
+        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        let session = if command.is_empty() {
+            gateway.attach(&place.node, &place.container, options).await
+        } else {
+            gateway.exec(&place.node, &place.container, command, options).await
+        };
+        match session {
+            Ok(session) => channels::run(socket, session).await,
+            Err(status) => channels::refuse(socket, &status).await,
         }
     };
     slot.put(streams.boxed());

@@ -1,25 +1,27 @@
-//! The API over TLS under the real kubectl, where there is one on the path.
+//! An API over TLS on a port of its own, and kubectl with a kubeconfig for it.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use super::gateway::LocalProcesses;
 use apiserver::{Api, bootstrap, http, pki};
 use model::clock::FixedClock;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-struct Server {
-    home: tempfile::TempDir,
+pub(crate) struct Server {
+    pub(crate) home: tempfile::TempDir,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
-    async fn start() -> Server {
+    pub(crate) async fn start() -> Server {
         let now = jiff::Timestamp::now();
         let api = Api::in_memory(Arc::new(FixedClock(now)));
+        api.set_node_gateway(Arc::new(LocalProcesses));
         bootstrap::ensure(&api, [127, 0, 0, 1].into(), 6443).await.expect("bootstraps");
         let authority = pki::authority(now).expect("an authority");
         let serving = pki::serving(&authority, &[], &[], now).expect("a certificate");
@@ -36,7 +38,7 @@ impl Server {
         Server { home, stop: Some(stop), task }
     }
 
-    async fn kubectl(&self, arguments: &[&str], input: &str) -> (bool, String) {
+    pub(crate) async fn kubectl(&self, arguments: &[&str], input: &str) -> (bool, String) {
         use tokio::io::AsyncWriteExt;
         let mut child = Command::new("kubectl")
             .args(arguments)
@@ -57,13 +59,25 @@ impl Server {
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
 
-    async fn ok(&self, arguments: &[&str], input: &str) -> String {
+    pub(crate) async fn ok(&self, arguments: &[&str], input: &str) -> String {
         let (success, text) = self.kubectl(arguments, input).await;
         assert!(success, "kubectl {arguments:?}: {text}");
         text
     }
 
-    async fn stop(mut self) {
+    /// Runs kubectl on words without blanks in them.
+    pub(crate) async fn run(&self, words: &str) -> String {
+        self.ok(&words.split(' ').collect::<Vec<_>>(), "").await
+    }
+
+    /// Runs kubectl, which must fail, and gives what it says.
+    pub(crate) async fn refused(&self, words: &str) -> String {
+        let (success, text) = self.kubectl(&words.split(' ').collect::<Vec<_>>(), "").await;
+        assert!(!success, "kubectl {words}: {text}");
+        text
+    }
+
+    pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         self.task.await.expect("the server ends");
     }
@@ -88,58 +102,11 @@ fn write_kubeconfig(home: &Path, address: SocketAddr, authority: &pki::Pair, adm
     std::fs::write(home.join("config"), config.to_string()).expect("writes");
 }
 
-const STATEFUL_SET: &str = r#"
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: web}
-spec:
-  serviceName: web
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: c, image: nginx}]}
-"#;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kubectl_applies_gets_patches_scales_and_deletes() {
-    if Command::new("kubectl").arg("version").arg("--client").output().await.is_err() {
+/// Whether there is a kubectl to test with.
+pub(crate) async fn kubectl_is_there() -> bool {
+    let there = Command::new("kubectl").args(["version", "--client"]).output().await.is_ok();
+    if !there {
         eprintln!("skipped: there is no kubectl on the path");
-        return;
     }
-    let server = Server::start().await;
-    let text = server.ok(&["version"], "").await;
-    assert!(text.contains("Server Version: v1.37"), "{text}");
-    let text = server.ok(&["api-resources"], "").await;
-    assert!(text.contains("statefulsets") && text.contains("sts"), "{text}");
-    let text = server.ok(&["apply", "-f", "-"], STATEFUL_SET).await;
-    assert_eq!(text.trim(), "statefulset.apps/web created");
-    let text = server.ok(&["apply", "-f", "-"], STATEFUL_SET).await;
-    assert_eq!(text.trim(), "statefulset.apps/web unchanged");
-    let changed = STATEFUL_SET.replace("image: nginx", "image: nginx:2");
-    let text = server.ok(&["apply", "-f", "-"], &changed).await;
-    assert_eq!(text.trim(), "statefulset.apps/web configured");
-    let text = server.ok(&["get", "sts", "-o", "wide"], "").await;
-    assert!(text.contains("READY") && text.contains("nginx:2"), "{text}");
-    let text = server.ok(&["scale", "sts/web", "--replicas=5"], "").await;
-    assert_eq!(text.trim(), "statefulset.apps/web scaled");
-    let text = server.ok(&["get", "sts", "web", "-o", "jsonpath={.spec.replicas}"], "").await;
-    assert_eq!(text, "5");
-    server.ok(&["label", "sts/web", "tier=db"], "").await;
-    server.ok(&["annotate", "sts/web", "note=x"], "").await;
-    server.ok(&["patch", "sts/web", "--type=json", "-p", r#"[{"op":"remove","path":"/metadata/labels/tier"}]"#], "").await;
-    server.ok(&["create", "configmap", "cm", "--from-literal=a=b"], "").await;
-    server.ok(&["create", "namespace", "other"], "").await;
-    let text = server.ok(&["get", "cm,svc,ns", "-A"], "").await;
-    assert!(text.contains("service/kubernetes") && text.contains("configmap/cm"), "{text}");
-    let text = server.ok(&["explain", "statefulset.spec.replicas"], "").await;
-    assert!(text.contains("replicas"), "{text}");
-    let text = server.ok(&["delete", "sts", "web"], "").await;
-    assert_eq!(text.trim(), "statefulset.apps \"web\" deleted");
-    let (success, text) = server.kubectl(&["get", "sts", "web"], "").await;
-    assert!(!success && text.contains("statefulsets.apps \"web\" not found"), "{text}");
-    let unknown = STATEFUL_SET.replace("replicas: 2", "replicaz: 2");
-    let (success, text) = server.kubectl(&["apply", "-f", "-"], &unknown).await;
-    assert!(!success && text.contains("unknown field \"spec.replicaz\""), "{text}");
-    server.stop().await;
+    there
 }
