@@ -15,7 +15,8 @@ use tokio::sync::watch;
 
 use super::connect;
 use super::layout::{
-    ContainerRecord, EXIT, ExitRecord, RECORD, SHIM_PID, SandboxRecord, names, read_record, write_record,
+    ContainerRecord, EXIT, ExitRecord, MADE, NO_SHIM, RECORD, SHIM_PID, SandboxRecord, claim, names,
+    read_record, write_record,
 };
 use super::runtime::{Entry, Inner};
 use crate::api::{ContainerId, ContainerState, Exit, RuntimeEvent, SandboxId};
@@ -26,8 +27,10 @@ pub(crate) fn adopt(inner: &Arc<Inner>) -> io::Result<()> {
         let directory = inner.layout.sandbox(&SandboxId(name.clone()));
         match read_record::<SandboxRecord>(&directory, RECORD) {
             Ok(Some(mut record)) => {
-                // After a restart of the machine the namespaces that the record speaks of are gone.
-                record.stopped |= super::mounts::below(&directory.join("ns"))?.is_empty();
+                // After a restart of the machine the namespaces that the record speaks of are gone; and an
+                // agent may have died before all of them were made.
+                record.stopped |=
+                    !directory.join(MADE).exists() || super::mounts::below(&directory.join("ns"))?.is_empty();
                 inner.sandboxes().insert(record.id.clone(), record);
             }
             other => abandon(&directory, other.err()),
@@ -48,7 +51,7 @@ pub(crate) fn adopt(inner: &Arc<Inner>) -> io::Result<()> {
             None => ContainerState::Created,
         };
         let over = Inner::is_over(&state);
-        let starting = directory.join(SHIM_PID).exists();
+        let starting = !over && !unclaimed(&directory)?;
         let entry = Entry { record, state: watch::Sender::new(state), pid: None, starting };
         inner.containers().insert(id.clone(), entry);
         if !over && starting {
@@ -59,14 +62,25 @@ pub(crate) fn adopt(inner: &Arc<Inner>) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether no shim has a container, nor will: a shim that an agent started just before it died, and that
+/// comes only now, finds the container taken.
+pub(super) fn unclaimed(directory: &Path) -> io::Result<bool> {
+    if claim(directory, SHIM_PID, NO_SHIM)? {
+        return Ok(true);
+    }
+    Ok(std::fs::read_to_string(directory.join(SHIM_PID))? == NO_SHIM)
+}
+
 /// Something that was being made when the agent died.
 fn abandon(directory: &Path, error: Option<io::Error>) {
     if let Some(error) = error {
-        tracing::warn!(directory = %directory.display(), %error, "a record cannot be read; its directory is removed");
+        let directory = directory.display();
+        tracing::warn!(%directory, %error, "a record cannot be read; its directory is removed");
     }
     let removed = super::mounts::unmount_below(directory).and_then(|()| std::fs::remove_dir_all(directory));
     if let Err(error) = removed {
-        tracing::warn!(directory = %directory.display(), %error, "an unfinished directory could not be removed");
+        let directory = directory.display();
+        tracing::warn!(%directory, %error, "an unfinished directory could not be removed");
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +15,7 @@ use tokio::process::{Child, Command};
 
 use super::frame;
 use super::layout::SOCKET;
+use super::purge::shim_of;
 
 /// Connects to the shim of a container's directory. The path goes through a descriptor, because a socket's
 /// whole path may not exceed 107 bytes.
@@ -22,9 +24,18 @@ pub(crate) async fn connect(directory: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd())).await
 }
 
+/// Pause until a shim that has only just begun is tried again; it listens within a few milliseconds.
+const LISTEN_PAUSE: Duration = Duration::from_millis(10);
+
 /// Waits until the shim of a directory is gone; calls `running` when it says that the container runs.
 pub(crate) async fn watch(directory: &Path, mut running: impl FnMut()) {
-    let Ok(mut stream) = connect(directory).await else { return };
+    let mut stream = loop {
+        match connect(directory).await {
+            Ok(stream) => break stream,
+            Err(_) if shim_of(directory).is_some() => tokio::time::sleep(LISTEN_PAUSE).await,
+            Err(_) => return,
+        }
+    };
     if stream.write_all(&frame::header(frame::WATCH, 0)).await.is_err() {
         return;
     }

@@ -20,7 +20,8 @@ use tokio::sync::watch;
 use super::connect::{self, job, spawn_connected};
 use super::frame;
 use super::layout::{
-    ContainerRecord, EXIT, ExitRecord, RECORD, SHIM_CONF, STARTED, StartedRecord, read_record, write_record,
+    ContainerRecord, EXIT, ExitRecord, RECORD, SHIM_CONF, SHIM_PID, STARTED, StartedRecord, read_record,
+    write_record,
 };
 use super::runtime::{Entry, Inner, blocking, failed};
 use super::session::{self, Finish};
@@ -152,6 +153,8 @@ impl Inner {
             entry.clone()
         };
         let directory = self.layout.container(id);
+        // Only an earlier agent's shim could be in the way, and `adopt` has found that there is none.
+        let _ = fs::remove_file(directory.join(SHIM_PID));
         let mut command = job(&self.exe, SUPERVISE, &directory);
         let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let (shim, answer) = match spawned {
@@ -224,6 +227,11 @@ impl Inner {
             return Ok(());
         }
         let mut state = entry.state.subscribe();
+        if matches!(now, ContainerState::Created) {
+            // Its shim is making it: what is not there yet can be sent no signal.
+            let begun = state.wait_for(|state| !matches!(state, ContainerState::Created));
+            let _ = tokio::time::timeout(KILL_DEADLINE, begun).await;
+        }
         if !grace.is_zero() {
             connect::signal(&self.layout.container(id), entry.record.stop_signal).await;
             if let Ok(Ok(_)) = tokio::time::timeout(grace, state.wait_for(Inner::is_over)).await {

@@ -1,8 +1,8 @@
 //! Where everything of a native runtime lies on disk, and the records that survive a restart.
 //!
-//! `<root>/sandboxes/<id>/{record.json, ns/, shm/}` and `<root>/containers/<id>/{record.json, config.json,
-//! shim.conf, shim.pid, started.json, exit.json, s, lc/, upper/, work/, rootfs/}`. A record is written whole,
-//! synced and renamed into place, so that a reader sees the old one or the new one. This file must never
+//! `<root>/sandboxes/<id>/{record.json, made, ns/, shm/}` and `<root>/containers/<id>/{record.json,
+//! config.json, shim.conf, shim.pid, started.json, exit.json, s, lc/, upper/, work/, rootfs/}`. A record is
+//! written whole, synced and renamed into place, so that a reader sees the old one or the new one. This file must never
 //! decide anything about a container.
 //!
 //! Read next: `shim/supervise.rs` (who writes `started.json` and `exit.json`), `adopt.rs` (who reads them).
@@ -93,8 +93,13 @@ pub(crate) const RECORD: &str = "record.json";
 pub(crate) const STARTED: &str = "started.json";
 /// Name of the record that a container is over.
 pub(crate) const EXIT: &str = "exit.json";
-/// Name of the file with the shim's process id.
+/// Name of the file with the shim's process id; who makes it has the container, see [`claim`].
 pub(crate) const SHIM_PID: &str = "shim.pid";
+/// What stands in place of a process id where an agent found that nobody will start the container.
+pub(crate) const NO_SHIM: &str = "0";
+/// Name of the empty file that says that a sandbox was made to its end. It is not synced: what it speaks of
+/// does not survive a restart of the machine either.
+pub(crate) const MADE: &str = "made";
 /// Name of the shim's own configuration.
 pub(crate) const SHIM_CONF: &str = "shim.conf";
 /// Name of the shim's socket; short, because its whole path may not exceed 107 bytes.
@@ -112,6 +117,19 @@ pub(crate) fn write_durably(directory: &Path, name: &str, content: &[u8]) -> io:
     file.sync_all()?;
     fs::rename(&temporary, directory.join(name))?;
     File::open(directory)?.sync_all()
+}
+
+/// Makes a file with its content unless there is one of that name; of several that try, one succeeds.
+pub(crate) fn claim(directory: &Path, name: &str, content: &str) -> io::Result<bool> {
+    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+    fs::write(&temporary, content)?;
+    let linked = fs::hard_link(&temporary, directory.join(name));
+    fs::remove_file(&temporary)?;
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes a record as JSON.
@@ -141,4 +159,18 @@ pub(crate) fn names(directory: &Path) -> io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_of_two_claims_succeeds() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(claim(directory.path(), SHIM_PID, "7").unwrap());
+        assert!(!claim(directory.path(), SHIM_PID, NO_SHIM).unwrap());
+        assert_eq!(fs::read_to_string(directory.path().join(SHIM_PID)).unwrap(), "7");
+        assert_eq!(names(directory.path()).unwrap(), [SHIM_PID], "nothing else is left");
+    }
 }

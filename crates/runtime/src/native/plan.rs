@@ -3,7 +3,8 @@
 //! Nothing here touches the machine: what must be looked up (the user, the allowed capabilities, whether
 //! the out-of-memory preference may be lowered) is handed in.
 //!
-//! Read next: `user.rs`, `runtime.rs` (who writes the result as `config.json`), `shim/create.rs` (who runs it).
+//! Read next: `user.rs`, `containers.rs` (who writes the result as `config.json`), `shim/create.rs` (who runs
+//! it).
 
 use std::path::Path;
 

@@ -62,10 +62,7 @@ fn purge(root: &Path, cluster: &str) -> io::Result<()> {
     }
     cgroups.kill(Path::new(""))?;
     for name in names(&layout.sandboxes())? {
-        let directory = layout.sandboxes().join(name);
-        if let Some((_, pause)) = job_of(&directory.join(PAUSE_PID), super::shim::PAUSE, None) {
-            let _ = pidfd_send_signal(&pause, Signal::KILL);
-        }
+        end_pause(&layout.sandboxes().join(name));
     }
     for directory in [layout.containers(), layout.sandboxes()] {
         mounts::unmount_below(&directory)?;
@@ -77,7 +74,15 @@ fn purge(root: &Path, cluster: &str) -> io::Result<()> {
     cgroups.remove_cluster()
 }
 
-fn shim_of(directory: &Path) -> Option<(u32, rustix::fd::OwnedFd)> {
+/// Ends process 1 of a sandbox's shared process namespace, and with it all that are in it.
+pub(crate) fn end_pause(sandbox: &Path) {
+    if let Some((_, pause)) = job_of(&sandbox.join(PAUSE_PID), super::shim::PAUSE, None) {
+        let _ = pidfd_send_signal(&pause, Signal::KILL);
+    }
+}
+
+/// The shim of a container's directory, if it lives.
+pub(crate) fn shim_of(directory: &Path) -> Option<(u32, rustix::fd::OwnedFd)> {
     job_of(&directory.join(SHIM_PID), SUPERVISE, Some(directory))
 }
 

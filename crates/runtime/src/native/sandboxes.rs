@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::job;
-use super::layout::{RECORD, SandboxRecord, write_record};
+use super::layout::{MADE, RECORD, SandboxRecord, write_record};
 use super::mounts;
+use super::purge::end_pause;
 use super::runtime::{Inner, blocking, failed};
 use super::shim::{PAUSE_PID, SANDBOX};
 use crate::api::{ContainerId, ContainerState, RuntimeError, SandboxConfig, SandboxId};
@@ -83,7 +84,7 @@ impl Inner {
                 .map_err(failed("limit the pause process"))?;
             write_record(&directory, RECORD, record).map_err(failed("record the sandbox"))?;
         }
-        Ok(())
+        fs::write(directory.join(MADE), "").map_err(failed("record the sandbox"))
     }
 
     pub(crate) async fn stop_sandbox(self: &Arc<Self>, id: &SandboxId) -> Result<(), RuntimeError> {
@@ -128,6 +129,8 @@ impl Inner {
             self.cgroups.remove(Path::new(&record.config.uid))?;
         }
         let directory = self.layout.sandbox(&record.id);
+        // One whose agent died while it was made may have a process that is in no group yet.
+        end_pause(&directory);
         mounts::unmount_below(&directory)?;
         match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

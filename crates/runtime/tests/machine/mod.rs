@@ -1,5 +1,7 @@
 //! A native runtime in a directory and a cluster of its own, removed whatever happens to the test.
 
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -28,7 +30,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// One image of one layer: busybox under all its names, with two users.
+/// One image of one layer: busybox under all its names, with two users. An image id `sha256:user=NAME` is the
+/// same image with that `USER`.
 pub struct Busybox(PathBuf);
 
 impl Busybox {
@@ -56,11 +59,12 @@ impl Busybox {
 }
 
 impl Layers for Busybox {
-    fn image_config(&self, _: &ImageId) -> Result<ImageConfiguration, ImageError> {
+    fn image_config(&self, id: &ImageId) -> Result<ImageConfiguration, ImageError> {
+        let user = id.0.strip_prefix("sha256:user=").unwrap_or("");
         let value = serde_json::json!({
             "architecture": "amd64", "os": "linux", "history": [],
             "rootfs": {"type": "layers", "diff_ids": []},
-            "config": {"Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": ["/bin/sh"]},
+            "config": {"Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": ["/bin/sh"], "User": user},
         });
         Ok(serde_json::from_value(value).unwrap())
     }
@@ -98,20 +102,7 @@ impl Machine {
     }
 
     pub fn sandbox_config(&self) -> SandboxConfig {
-        SandboxConfig {
-            namespace: "default".to_owned(),
-            name: "pod-0".to_owned(),
-            uid: "uid-0".to_owned(),
-            attempt: 0,
-            hostname: "pod-0".to_owned(),
-            network_namespace: None,
-            host_pid: false,
-            host_ipc: false,
-            share_process_namespace: false,
-            sysctls: BTreeMap::new(),
-            resources: Resources::default(),
-            labels: BTreeMap::new(),
-        }
+        sandbox_config()
     }
 
     pub async fn sandbox(&self) -> SandboxId {
@@ -119,24 +110,7 @@ impl Machine {
     }
 
     pub fn config(&self, name: &str, script: &str) -> ContainerConfig {
-        ContainerConfig {
-            name: name.to_owned(),
-            attempt: 0,
-            image: ImageId("sha256:busybox".to_owned()),
-            command: ["sh", "-c", script].map(str::to_owned).to_vec(),
-            args: Vec::new(),
-            working_dir: None,
-            env: Vec::new(),
-            mounts: Vec::new(),
-            stdin: false,
-            stdin_once: false,
-            tty: false,
-            resources: Resources::default(),
-            security: Security::default(),
-            log_path: self.log_path(name),
-            stop_signal: None,
-            labels: BTreeMap::new(),
-        }
+        container_config(name, script, self.log_path(name))
     }
 
     pub fn log_path(&self, name: &str) -> PathBuf {
@@ -170,7 +144,53 @@ impl Drop for Machine {
     }
 }
 
-fn open(root: &Path, cluster: &str, layers: Arc<dyn Layers>) -> NativeRuntime {
+/// A pod that asks for nothing special.
+pub fn sandbox_config() -> SandboxConfig {
+    SandboxConfig {
+        namespace: "default".to_owned(),
+        name: "pod-0".to_owned(),
+        uid: "uid-0".to_owned(),
+        attempt: 0,
+        hostname: "pod-0".to_owned(),
+        network_namespace: None,
+        host_pid: false,
+        host_ipc: false,
+        share_process_namespace: false,
+        sysctls: BTreeMap::new(),
+        resources: Resources::default(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// A container that runs a script.
+pub fn container_config(name: &str, script: &str, log_path: PathBuf) -> ContainerConfig {
+    ContainerConfig {
+        name: name.to_owned(),
+        attempt: 0,
+        image: ImageId("sha256:busybox".to_owned()),
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        args: Vec::new(),
+        working_dir: None,
+        env: Vec::new(),
+        mounts: Vec::new(),
+        stdin: false,
+        stdin_once: false,
+        tty: false,
+        resources: Resources::default(),
+        security: Security::default(),
+        log_path,
+        stop_signal: None,
+        labels: BTreeMap::new(),
+    }
+}
+
+/// The layers that [`Busybox::unpack`] has put into a directory before.
+pub fn layers(directory: &Path) -> Arc<dyn Layers> {
+    Arc::new(Busybox(directory.to_owned()))
+}
+
+/// Opens the runtime of a directory, as an agent does when it starts.
+pub fn open(root: &Path, cluster: &str, layers: Arc<dyn Layers>) -> NativeRuntime {
     let shim = PathBuf::from(env!("CARGO_BIN_EXE_shim"));
     NativeRuntime::new(root.to_owned(), cluster.to_owned(), layers, shim, Arc::new(SystemClock)).unwrap()
 }

@@ -15,6 +15,7 @@ use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::executor;
+use super::io::give_pipes;
 use crate::native::layout::{LIBCONTAINER, LIBCONTAINER_ID};
 
 /// Name of the socket over which a terminal comes.
@@ -37,6 +38,9 @@ pub(crate) fn run(directory: &Path, answer: &str) -> io::Result<()> {
 }
 
 fn make(directory: &Path) -> Result<i32, String> {
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    give_pipes(&directory.join("config.json"), "/process/user/uid", streams)
+        .map_err(|error| format!("give the container its streams: {error}"))?;
     let (executor, complaints) = executor::make().map_err(|error| error.to_string())?;
     let built = build(directory, executor);
     let complaint = executor::complaint(complaints);

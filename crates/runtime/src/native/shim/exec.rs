@@ -17,7 +17,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitStatus, kill_process, kill_process_group, pidfd_open};
 
 use super::executor;
-use super::io::{Read, listen_in, read_now, reap_any, receive_terminal, set_nonblocking, write_all};
+use super::io::{
+    Read, give_pipes, listen_in, read_now, reap_any, receive_terminal, set_nonblocking, write_all,
+};
 use crate::native::frame::{self, Parsed};
 use crate::native::layout::{LIBCONTAINER, LIBCONTAINER_ID};
 
@@ -110,6 +112,8 @@ fn start(directory: &Path, name: &str) -> Result<Running, String> {
     } else {
         (fs::File::open("/dev/null").map_err(words)?.into(), None)
     };
+    give_pipes(&process, "/user/uid", [stdin_theirs.as_fd(), out_theirs.as_fd(), err_theirs.as_fd()])
+        .map_err(words)?;
     let built = builder()?
         .with_executor(executor)
         .with_stdin(stdin_theirs)

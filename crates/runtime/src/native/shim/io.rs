@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{FileType, OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
@@ -21,6 +21,20 @@ pub(crate) fn let_through_exec(fd: BorrowedFd<'_>) -> io::Result<i32> {
     let flags = fcntl_getfd(fd)?;
     fcntl_setfd(fd, flags - FdFlags::CLOEXEC)?;
     Ok(fd.as_raw_fd())
+}
+
+/// Gives a container's user the pipes that are his streams: by a name (`/dev/stdout`) only their owner can
+/// open them. What is no pipe belongs to others too and stays as it is.
+pub(crate) fn give_pipes(description: &Path, user: &str, streams: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(description)?)?;
+    let uid = value.pointer(user).and_then(serde_json::Value::as_u64).and_then(|uid| u32::try_from(uid).ok());
+    let Some(uid) = uid.filter(|uid| *uid != 0) else { return Ok(()) };
+    for stream in streams {
+        if FileType::from_raw_mode(fstat(stream)?.st_mode) == FileType::Fifo {
+            fchown(stream, Some(Uid::from_raw(uid)), None)?;
+        }
+    }
+    Ok(())
 }
 
 /// What one read gave.

@@ -22,7 +22,7 @@ use super::io::{Read, let_through_exec, listen_in, read_now, reap_any, receive_t
 use super::log::{Log, now};
 use super::{CREATE, io as fd};
 use crate::native::frame::{self, Parsed};
-use crate::native::layout::{EXIT, SHIM_CONF, SHIM_PID, SOCKET, STARTED, write_durably};
+use crate::native::layout::{EXIT, SHIM_CONF, SHIM_PID, SOCKET, STARTED, claim, write_durably};
 
 /// Most connections at once: the agent's one and a few people attached. More are turned away.
 const CLIENTS_MAX: usize = 32;
@@ -117,7 +117,10 @@ pub(crate) fn run(directory: &Path) -> io::Result<()> {
     // A session of its own, so that no terminal's Ctrl-C reaches it.
     let _ = rustix::process::setsid();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    write_durably(directory, SHIM_PID, std::process::id().to_string().as_bytes())?;
+    // Made durable by the record that the container runs.
+    if !claim(directory, SHIM_PID, &std::process::id().to_string())? {
+        return Err(io::Error::other("somebody else has the container"));
+    }
     let settings = Settings::read(directory)?;
     let log = Log::open(&settings.log)?;
     let listener = listen_in(directory, SOCKET)?;
