@@ -498,9 +498,11 @@ impl Loop {
         let differs = planned.status != worker.view.written;
         let mut to_write: Option<PodStatus> = None;
         if differs && !worker.view.gone && !worker.view.in_flight.contains(&Key::Status) {
-            match worker.view.status_retry.as_ref().map(|retry| retry.not_before) {
+            let retry_at = worker.view.status_retry.as_ref().map(|retry| retry.not_before);
+            match worker.hold(&planned.status, now).max(retry_at) {
                 Some(at) if at > now => wake_at = Some(wake_at.map_or(at, |other| other.min(at))),
                 _ => {
+                    worker.held_until = None;
                     worker.view.in_flight.insert(Key::Status);
                     to_write = Some(planned.status);
                 }

@@ -36,7 +36,8 @@ where
         if head.status != http::StatusCode::OK {
             return Err(format!("error: health rpc probe failed: HTTP status {}", head.status.as_u16()));
         }
-        let whole = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
+        let whole =
+            Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
         // A server that refuses at once sends its status among the headers and no body.
         let said = |name: &str| {
             let trailer = whole.trailers().and_then(|trailers| trailers.get(name));

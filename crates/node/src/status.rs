@@ -39,6 +39,7 @@ pub fn of(view: &PodView, now: Timestamp, crash_waits: &BTreeMap<String, String>
         status.phase = Some("Failed".to_owned());
         status.reason = Some(rejection.reason.clone());
         status.message = Some(format!("Pod was rejected: {}", rejection.message));
+        whole_seconds(&mut status);
         return status;
     }
     let addresses: Vec<PodIP> =
@@ -68,7 +69,35 @@ pub fn of(view: &PodView, now: Timestamp, crash_waits: &BTreeMap<String, String>
     status.phase = Some(phase.to_owned());
     status.observed_generation = view.pod.metadata.generation;
     status.conditions = Some(conditions(view, spec, phase, initialized, now));
+    whole_seconds(&mut status);
     status
+}
+
+/// Cuts times to whole seconds, as the API keeps them: what is compared with the API's answer must not
+/// differ in what it cannot hold, or it would be written again.
+fn whole_seconds(status: &mut PodStatus) {
+    let cut = |time: &mut Option<Time>| {
+        if let Some(time) = time {
+            time.0 = Timestamp::from_second(time.0.as_second()).unwrap_or(time.0);
+        }
+    };
+    cut(&mut status.start_time);
+    for condition in status.conditions.iter_mut().flatten() {
+        cut(&mut condition.last_transition_time);
+        cut(&mut condition.last_probe_time);
+    }
+    let lists = [&mut status.container_statuses, &mut status.init_container_statuses];
+    for container in lists.into_iter().flat_map(|list| list.iter_mut().flatten()) {
+        for state in [&mut container.state, &mut container.last_state].into_iter().flatten() {
+            if let Some(running) = &mut state.running {
+                cut(&mut running.started_at);
+            }
+            if let Some(terminated) = &mut state.terminated {
+                cut(&mut terminated.started_at);
+                cut(&mut terminated.finished_at);
+            }
+        }
+    }
 }
 
 /// True when every init container has done its work.

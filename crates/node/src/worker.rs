@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated};
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, PodStatus};
 use runtime::api::ContainerId;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,9 @@ const PULL_BACKOFF_SECONDS_MAX: i64 = 300;
 /// Pause before a stop that failed is tried again.
 const STOP_RETRY_SECONDS: i64 = 1;
 
+/// Longest time that a status of a starting pod is kept back; people do not notice it.
+const STATUS_HOLD_MS: i64 = 100;
+
 /// Something to be told as an event, found while applying.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {
@@ -52,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) forgotten: bool,
     /// Cancelled when the pod has to go.
     pub(crate) ending: CancellationToken,
+    /// Until when a status that only shows progress is kept back.
+    pub(crate) held_until: Option<Timestamp>,
 }
 
 impl Worker {
@@ -63,7 +68,21 @@ impl Worker {
             counted: false,
             forgotten: false,
             ending: CancellationToken::new(),
+            held_until: None,
         }
+    }
+
+    /// Until when a status is to be kept back, because a step that is under way will soon say more: a pod
+    /// that starts quickly is then written once.
+    pub(crate) fn hold(&mut self, status: &PodStatus, now: Timestamp) -> Option<Timestamp> {
+        let step = |key: &Key| matches!(key, Key::Volumes | Key::Sandbox | Key::Container(_));
+        let starting = status.phase.as_deref() == Some("Pending")
+            && self.view.terminating_since.is_none()
+            && self.view.in_flight.iter().any(step);
+        if !starting {
+            return None;
+        }
+        Some(*self.held_until.get_or_insert(now + SignedDuration::from_millis(STATUS_HOLD_MS)))
     }
 
     /// What the gateway looks up.

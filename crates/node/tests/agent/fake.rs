@@ -90,7 +90,8 @@ impl Fake {
         let id = ContainerId(format!("{:064x}", state.next));
         let created = ContainerState::Created;
         let created_at = Timestamp::now();
-        let status = ContainerStatus { id: id.clone(), sandbox, config, state: created, created_at, pid: None };
+        let status =
+            ContainerStatus { id: id.clone(), sandbox, config, state: created, created_at, pid: None };
         state.containers.insert(id, status);
     }
 

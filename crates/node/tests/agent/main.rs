@@ -27,20 +27,25 @@ struct Cluster {
     agent: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
 }
 
+/// Makes what controllers would have made before the first pod.
+async fn prepare(client: &Client) {
+    for name in ["default", "kube-node-lease"] {
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.to_owned());
+        client.create(&namespace).await.expect("made");
+    }
+    let mut account = ServiceAccount::default();
+    account.metadata.name = Some("default".to_owned());
+    account.metadata.namespace = Some("default".to_owned());
+    client.create(&account).await.expect("made");
+}
+
 impl Cluster {
     async fn start() -> Cluster {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let api = Api::in_memory(Arc::clone(&clock));
         let client = Client::new(api.transport(), "kubelet");
-        for name in ["default", "kube-node-lease"] {
-            let mut namespace = Namespace::default();
-            namespace.metadata.name = Some(name.to_owned());
-            client.create(&namespace).await.expect("made");
-        }
-        let mut account = ServiceAccount::default();
-        account.metadata.name = Some("default".to_owned());
-        account.metadata.namespace = Some("default".to_owned());
-        client.create(&account).await.expect("made");
+        prepare(&client).await;
         let mut cluster = Cluster {
             root: tempfile::tempdir().expect("a directory"),
             client,
