@@ -52,6 +52,26 @@ fn targets(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::trim)
 }
 
+/// Checks that every test which a document names is in the tree, so that a promise cannot outlive its test.
+pub(super) fn tests(file: &Path, text: &str, sources: &[(PathBuf, String)]) -> Vec<Offence> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for name in line.split('`').skip(1).step_by(2).filter(|name| is_sentence(name)) {
+            let function = format!("fn {name}(");
+            if !sources.iter().any(|(_, source)| source.contains(&function)) {
+                found.push(Offence::new(file, index + 1, format!("there is no test {name}")));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a name in code quotes is that of a test: at least four words joined by underscores.
+fn is_sentence(name: &str) -> bool {
+    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    plain && name.split('_').count() >= 4
+}
+
 /// Words that speak of the place where the text was written instead of Ordinal. They are put together here
 /// so that this file does not offend itself.
 fn banned() -> [String; 6] {
@@ -94,6 +114,15 @@ mod tests {
             lines,
             [(2, "the link f.md leads nowhere"), (3, "the link ../../README.md leads nowhere")]
         );
+    }
+
+    #[test]
+    fn a_test_that_a_document_names_must_exist() {
+        let sources = [(PathBuf::from("a.rs"), "fn a_promise_is_kept() {}".to_owned())];
+        let text = "`a_promise_is_kept` and `kubectl`\n`another_promise_is_kept`\n";
+        let found = tests(Path::new("S.md"), text, &sources);
+        let lines: Vec<_> = found.iter().map(|offence| (offence.line, offence.what.as_str())).collect();
+        assert_eq!(lines, [(2, "there is no test another_promise_is_kept")]);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn offences() -> anyhow::Result<Vec<Offence>> {
     let files = tree::files()?;
     let known: BTreeSet<PathBuf> = files.iter().cloned().collect();
     let mut found = Vec::new();
-    let mut rust = Vec::new();
+    let (mut rust, mut written) = (Vec::new(), Vec::new());
     for file in files {
         let bytes = fs::read(root.join(&file)).with_context(|| format!("read {}", file.display()))?;
         // What is not text is data of a test.
@@ -74,12 +74,18 @@ fn offences() -> anyhow::Result<Vec<Offence>> {
                 found.extend(sources::check(&file, &text));
                 rust.push((file, text));
             }
-            Some("md") => found.extend(documents::links(&file, &text, &known)),
+            Some("md") => {
+                found.extend(documents::links(&file, &text, &known));
+                written.push((file, text));
+            }
             Some("toml") if file.ends_with("Cargo.toml") => found.extend(layers::check(&file, &text)),
             _ => {}
         }
     }
     found.extend(modules::dead(&rust));
+    for (file, text) in &written {
+        found.extend(documents::tests(file, text, &rust));
+    }
     found.sort();
     Ok(found)
 }

@@ -20,7 +20,8 @@ pub(super) fn dead(files: &[(PathBuf, String)]) -> Vec<Offence> {
 fn is_root(file: &Path) -> bool {
     let parts: Vec<&str> = file.iter().map(|part| part.to_str().unwrap_or_default()).collect();
     match parts.as_slice() {
-        [.., "src", "lib.rs" | "main.rs"] | [.., "build.rs"] | [.., "src", "bin", _] => true,
+        [.., "src", "lib.rs" | "main.rs"] | [.., "build.rs"] => true,
+        [.., "src", "bin", _] | [.., "src", "bin", _, "main.rs"] => true,
         [.., "tests" | "examples" | "benches", "main.rs"] => false,
         ["crates", _, "tests" | "examples" | "benches", _] => true,
         ["crates", _, "tests" | "examples" | "benches", _, "main.rs"] => true,
