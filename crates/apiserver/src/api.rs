@@ -115,6 +115,11 @@ impl Api {
         self.ready.load(Ordering::Acquire)
     }
 
+    /// True while somebody watches over HTTP.
+    pub fn has_watchers(&self) -> bool {
+        self.metrics.watchers.get() > 0
+    }
+
     /// Tells where logs, exec and attach are answered. Only the first call counts.
     pub fn set_node_gateway(&self, gateway: Arc<dyn NodeGateway>) {
         if self.node_gateway.set(gateway).is_err() {

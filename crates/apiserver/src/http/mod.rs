@@ -14,4 +14,4 @@ mod server;
 mod watch;
 
 pub use server::serve;
-pub(crate) use server::SessionSlot;
+pub(crate) use server::Carrier;

@@ -11,11 +11,12 @@ use hyper::body::Incoming;
 use model::encoded::Encoded;
 use model::status::{Reason, Status};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::negotiate::{self, Include, Shape};
 use super::respond::{self, Answer};
 use super::route::Asked;
-use super::watch;
+use super::{Carrier, watch};
 use crate::api::Api;
 use crate::codec;
 use crate::kind::{Kind, Subresource};
@@ -50,6 +51,7 @@ pub(super) async fn answer(
         "finalize" if kind.subresources.contains(&Subresource::Finalize) => Part::Finalize,
         _ => return subresource(api, asked, &address, request).await,
     };
+    let closing = request.extensions().get::<Carrier>().map(|carrier| carrier.closing.clone()).unwrap_or_default();
     // An answer in no form that the client takes must be refused before anything is written.
     negotiate::shape(accept(asked))?;
     include(asked)?;
@@ -59,7 +61,7 @@ pub(super) async fn answer(
             one(api, asked, kind, 200, &object)
         }
         "list" => list(api, asked, &address),
-        "watch" => start_watch(api, asked, &address),
+        "watch" => start_watch(api, asked, &address, closing),
         "create" if part == Part::Main && path.name.is_empty() => {
             let options = asked.query.write("CreateOptions")?;
             let input = input(asked, request, options.field_validation).await?;
@@ -131,7 +133,10 @@ async fn subresource(
             });
             Ok(respond::json(201, &done))
         }
-        "log" if has(Subresource::Log) => subresources::log::get(api, address, &asked.query).await,
+        "log" if has(Subresource::Log) => {
+            let closing = request.extensions().get::<Carrier>().map(|carrier| carrier.closing.clone());
+            subresources::log::get(api, address, &asked.query, closing.unwrap_or_default()).await
+        }
         "exec" | "attach" if has(Subresource::Exec) => {
             subresources::exec::upgrade(api, address, name, &asked.query, request).await
         }
@@ -225,14 +230,20 @@ fn joined(kind: &Kind, objects: &[Arc<Encoded>], metadata: &Value) -> Bytes {
     Bytes::from(body)
 }
 
-fn start_watch(api: &Arc<Api>, asked: &Asked, address: &Address) -> Result<Answer, Status> {
+fn start_watch(
+    api: &Arc<Api>,
+    asked: &Asked,
+    address: &Address,
+    closing: CancellationToken,
+) -> Result<Answer, Status> {
     let mut query = asked.query.watch()?;
     let mut collection = address.clone();
     if !collection.name.is_empty() {
         query.field_selector = format!("metadata.name={}", collection.name);
         collection.name.clear();
     }
-    watch::answer(api, &collection, &query, negotiate::shape(accept(asked))?, include(asked)?)
+    let form = (negotiate::shape(accept(asked))?, include(asked)?);
+    watch::answer(api, &collection, &query, form, closing)
 }
 
 async fn remove(

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use super::respond::{self, Answer};
 use super::route;
@@ -45,7 +47,8 @@ pub async fn serve(
     let acceptor = TlsAcceptor::from(tls);
     let free = Arc::new(Semaphore::new(api.config.connections_max));
     let mut connections = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
+    let closing = CancellationToken::new();
+    let mut shutdown = pin!(shutdown);
     loop {
         let permit = tokio::select! {
             () = &mut shutdown => break,
@@ -65,19 +68,20 @@ pub async fn serve(
                 }
             },
         };
-        let (api, acceptor) = (Arc::clone(&api), acceptor.clone());
+        let (api, acceptor, closing) = (Arc::clone(&api), acceptor.clone(), closing.clone());
         connections.spawn(async move {
-            connection(api, acceptor, stream).await;
+            connection(api, acceptor, stream, closing).await;
             drop(permit);
         });
     }
+    closing.cancel();
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         connections.shutdown().await;
     }
 }
 
-async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream) {
+async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream, closing: CancellationToken) {
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
     let stream = match tokio::time::timeout(HEADERS_TIMEOUT, acceptor.accept(stream)).await {
@@ -87,12 +91,11 @@ async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream) {
     };
     let certificates = stream.get_ref().1.peer_certificates();
     let user = certificates.and_then(<[_]>::first).and_then(authn::user_of).map(Arc::new);
-    // An exec or attach takes the connection over: it runs here, once HTTP is done with it.
-    let session = SessionSlot::default();
-    let slot = session.clone();
+    let carrier = Carrier { session: Arc::default(), closing: closing.clone() };
+    let carries = carrier.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (api, user) = (Arc::clone(&api), user.clone());
-        request.extensions_mut().insert(slot.clone());
+        request.extensions_mut().insert(carries.clone());
         async move { Ok::<_, Infallible>(answer(api, user, request).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -107,26 +110,39 @@ async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream) {
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(Some(Duration::from_secs(30)));
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = closing.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
         return tracing::debug!("connection: {error}");
     }
-    if let Some(session) = session.take() {
+    // An exec or attach took the connection over: it runs here, now that HTTP is done with it.
+    if let Some(session) = carrier.take() {
         session.await;
     }
 }
 
-/// Where a request that upgrades its connection leaves what the connection is for afterwards.
-#[derive(Clone, Default)]
-pub(crate) struct SessionSlot(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+/// What a request knows of the connection that carries it.
+#[derive(Clone)]
+pub(crate) struct Carrier {
+    session: Arc<Mutex<Option<BoxFuture<'static, ()>>>>,
+    /// Cancelled when the server shuts down: what would last ends itself.
+    pub(crate) closing: CancellationToken,
+}
 
-impl SessionSlot {
-    /// Leaves a session to the connection's own task.
+impl Carrier {
+    /// Leaves to the connection's own task what the connection is for after its upgrade.
     pub(crate) fn put(&self, session: BoxFuture<'static, ()>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
     fn take(&self) -> Option<BoxFuture<'static, ()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -10,6 +10,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use model::status::Status;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::frames::Form;
 use super::negotiate::{Include, Shape};
@@ -25,8 +26,8 @@ pub(super) fn answer(
     api: &Arc<Api>,
     collection: &Address,
     query: &WatchQuery,
-    shape: Shape,
-    include: Include,
+    (shape, include): (Shape, Include),
+    closing: CancellationToken,
 ) -> Result<Answer, Status> {
     let kind = collection.kind;
     let events = match api.watch(collection, query) {
@@ -36,7 +37,7 @@ pub(super) fn answer(
     };
     let counted = Counted::new(Arc::clone(api));
     let mut first = true;
-    let lines = events.map(move |event| {
+    let lines = events.take_until(closing.cancelled_owned()).map(move |event| {
         let api = &counted.0;
         let columns = std::mem::take(&mut first);
         let line = event.and_then(|event| line(api, kind, &event, shape, include, columns));

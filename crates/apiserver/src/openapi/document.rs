@@ -12,9 +12,6 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// What a URL with the right `?hash=` is answered with as `Cache-Control`.
-pub const CACHE_FOR_EVER: &str = "public, immutable";
-
 /// One document.
 #[derive(Debug)]
 pub struct Document {
@@ -52,7 +49,6 @@ impl Document {
     }
 
     /// True when a request names this very content in `?hash=`, so that the answer may be cached for ever
-    /// ([`CACHE_FOR_EVER`]). A wrong hash is answered with a redirect to the right one.
     pub fn is_named_by(&self, query: Option<&str>) -> bool {
         query.is_some_and(|query| {
             query.split('&').any(|pair| pair.strip_prefix("hash=").is_some_and(|hash| hash == self.hash))

@@ -274,3 +274,60 @@ fn ended(error: &WatchError) -> Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use futures::StreamExt;
+    use model::clock::FixedClock;
+
+    use super::*;
+    use crate::request::{Context, Input, User, WriteOptions};
+
+    async fn write_until(api: Arc<Api>, collection: Address, stop: Arc<AtomicBool>) {
+        let cx = Context::new(User::component("test"));
+        for number in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let object = serde_json::json!({"metadata": {"name": format!("n-{number}")}});
+            let created = api.create(&cx, &collection, Input::from(object), &WriteOptions::default()).await;
+            created.expect("creates");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_bookmark_neither_overtakes_an_event_nor_waits_for_silence() {
+        let now = "2026-03-01T00:00:00Z".parse().expect("a time");
+        let api = Api::in_memory(Arc::new(FixedClock(now)));
+        let collection = Address::new(api.kind_at("", "v1", "namespaces").expect("is served"), "", "");
+        let query = WatchQuery { bookmarks: true, timeout_seconds: Some(3), ..WatchQuery::default() };
+        let mut events = std::pin::pin!(api.watch(&collection, &query).expect("watches"));
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = tokio::spawn(write_until(Arc::clone(&api), collection, Arc::clone(&stop)));
+        let (mut seen, mut bookmarked, mut after) = (Revision(0), None, 0);
+        while let Some(event) = events.next().await {
+            let event = event.expect("is an event");
+            let revision = event.object.revision();
+            match event.kind {
+                WatchEventKind::Bookmark => {
+                    assert!(revision >= seen);
+                    bookmarked = Some(revision);
+                }
+                _ => {
+                    assert!(bookmarked.is_none_or(|bookmark| revision > bookmark), "{revision} {bookmarked:?}");
+                    seen = revision;
+                    after += u32::from(bookmarked.is_some());
+                }
+            }
+            if after > 200 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.await.expect("the writer ends");
+        assert!(bookmarked.is_some(), "there was no bookmark");
+    }
+}

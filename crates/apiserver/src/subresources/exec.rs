@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::{channels, container};
 use crate::api::Api;
-use crate::http::SessionSlot;
+use crate::http::Carrier;
 use crate::http::respond::{self, Answer};
 use crate::request::Address;
 use crate::request::query::Query;
@@ -55,8 +55,8 @@ pub(crate) async fn upgrade(
         .filter(|key| STANDARD.decode(key).is_ok())
         .cloned()
         .ok_or_else(|| Status::bad_request("Upgrade request required"))?;
-    let slot = request.extensions().get::<SessionSlot>().cloned();
-    let slot = slot.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
+    let carrier = request.extensions().get::<Carrier>().cloned();
+    let carrier = carrier.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
     let upgrade = hyper::upgrade::on(&mut request);
     let streams = async move {
         let upgraded = match upgrade.await {
@@ -78,7 +78,7 @@ pub(crate) async fn upgrade(
             Err(status) => channels::refuse(socket, &status).await,
         }
     };
-    slot.put(streams.boxed());
+    carrier.put(streams.boxed());
     let mut answer = Response::new(respond::full(Bytes::new()));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use model::field::{Error, Path};
 use model::resource::GroupVersionKind;
 use model::status::Status;
+use tokio_util::sync::CancellationToken;
 
 use super::container;
 use crate::api::Api;
@@ -20,11 +21,16 @@ use crate::request::query::Query;
 const LOG_OPTIONS: GroupVersionKind = GroupVersionKind::constant("", "v1", "PodLogOptions");
 
 /// Answers `GET …/log`.
-pub(crate) async fn get(api: &Api, address: &Address, query: &Query) -> Result<Answer, Status> {
+pub(crate) async fn get(
+    api: &Api,
+    address: &Address,
+    query: &Query,
+    closing: CancellationToken,
+) -> Result<Answer, Status> {
     let options = options(api, address, query)?;
     let place = container::find(api, address, query.text("container"))?;
     let stream = api.node_gateway()?.logs(&place.node, &place.container, options).await?;
-    let frames = stream.map(|chunk| match chunk {
+    let frames = stream.take_until(closing.cancelled_owned()).map(|chunk| match chunk {
         Ok(bytes) => Ok(Frame::data(bytes)),
         // The head is sent already: the refusal becomes the log's last line.
         Err(status) => Ok::<_, std::io::Error>(Frame::data(Bytes::from(format!("{status}\n")))),

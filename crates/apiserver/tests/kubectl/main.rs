@@ -126,7 +126,7 @@ async fn kubectl_shows_every_kind_in_every_form() {
         ("describe node n1", "Allocatable"),
         ("describe pv pv1", "HostPath"),
         ("describe pvc c1", "kubernetes.io/pvc-protection"),
-        ("describe pod web-0", "the image is there"),
+        ("describe pod web-0", "Node:             n1/"),
         ("describe sts web", "2 desired"),
         ("describe svc web", "None"),
         ("describe sc local", "WaitForFirstConsumer"),
@@ -241,6 +241,13 @@ async fn kubectl_runs_commands_to_their_end() {
     let long = "0123456789abcdef".repeat(256 * 1024);
     let text = server.ok(&["exec", "-i", "web-0", "-c", "c", "--", "cat"], &long).await;
     assert!(text == long, "{} of {} bytes came back", text.len(), long.len());
+    let text = server.ok(&["attach", "-i", "web-0", "-c", "c"], "hello\n").await;
+    assert!(text.contains("hello\n"), "{text}");
+    let there = server.home.path().join("there");
+    std::fs::write(&there, "carried").expect("writes");
+    let back = server.home.path().join("back");
+    server.run(&format!("cp web-0:{} {} -c c", there.display(), back.display())).await;
+    assert_eq!(std::fs::read_to_string(back).expect("is there"), "carried");
     let (success, text) =
         server.kubectl(&["exec", "web-0", "-c", "c", "--", "/nonexistent/command"], "").await;
     assert!(!success && text.contains("No such file"), "{text}");

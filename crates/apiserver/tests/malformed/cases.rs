@@ -23,7 +23,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    fn new(method: &'static str, target: impl Into<String>, code: u16, reason: &'static str) -> Case {
+    pub(crate) fn new(method: &'static str, target: impl Into<String>, code: u16, reason: &'static str) -> Case {
         let target = target.into();
         let shown: String = target.chars().take(120).collect();
         let name = format!("{method} {shown}");

@@ -1,5 +1,5 @@
 //! Requests that no client should send, by the hundred, over TLS: each is refused with the right Status, and
-//! none changes anything, makes a handler panic or makes the server grow.
+//! none changes anything, makes a handler panic or makes the server grow. And what the server owes to strangers.
 
 mod cases;
 
@@ -31,6 +31,8 @@ struct Server {
     api: Arc<Api>,
     address: SocketAddr,
     connector: TlsConnector,
+    /// Of a client without a certificate.
+    stranger: TlsConnector,
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -54,13 +56,13 @@ async fn start() -> Server {
     let chain = vec![CertificateDer::from_pem_slice(admin.certificate.as_bytes()).expect("PEM")];
     let key = PrivateKeyDer::from_pem_slice(admin.key.as_bytes()).expect("PEM");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .expect("a client");
-    Server { api, address, connector: TlsConnector::from(Arc::new(config)), stop, task }
+        .with_root_certificates(roots);
+    let stranger = TlsConnector::from(Arc::new(builder.clone().with_no_client_auth()));
+    let config = builder.with_client_auth_cert(chain, key).expect("a client");
+    Server { api, address, connector: TlsConnector::from(Arc::new(config)), stranger, stop, task }
 }
 
 /// Sends a request in plain HTTP/1.1 and reads all of the answer.
@@ -187,4 +189,46 @@ async fn malformed_requests_are_refused_and_change_nothing() {
     assert!(grown < GROWTH_BYTES_MAX, "the process grew by {grown} bytes");
     drop(server.stop);
     server.task.await.expect("the server ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_health_is_answered_without_a_certificate() {
+    let server = start().await;
+    for path in ["/livez", "/readyz", "/healthz", "/readyz?verbose"] {
+        let (code, body) = send(server.address, &server.stranger, &Case::new("GET", path, 200, "")).await;
+        assert_eq!((code, body.as_str()), (200, "ok"), "{path}");
+    }
+    for path in ["/", "/version", "/metrics", "/api", "/apis", "/openapi/v3", "/api/v1/pods", "/livezz", "/nope"] {
+        let case = Case::new("GET", path, 401, "Unauthorized");
+        let (code, body) = send(server.address, &server.stranger, &case).await;
+        assert_eq!(case.check(code, &body), Ok(()), "{path}");
+    }
+    server.api.set_ready(false);
+    let (code, _) = send(server.address, &server.stranger, &Case::new("GET", "/readyz", 500, "")).await;
+    assert_eq!(code, 500);
+    let (code, _) = send(server.address, &server.stranger, &Case::new("GET", "/livez", 200, "")).await;
+    assert_eq!(code, 200);
+    drop(server.stop);
+    server.task.await.expect("the server ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_watch_does_not_hold_the_shutdown_up() {
+    let server = start().await;
+    let case = Case::new("GET", "/api/v1/namespaces?watch=true", 200, "");
+    let connector = server.connector.clone();
+    let watch = tokio::spawn(async move { send(server.address, &connector, &case).await });
+    let began = async {
+        while !server.api.has_watchers() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), began).await.expect("the watch begins");
+    drop(server.stop);
+    // Less than what open requests are given to end by themselves.
+    let stopped = tokio::time::timeout(Duration::from_secs(4), server.task).await;
+    stopped.expect("the server ends soon").expect("the server ends");
+    let (code, body) = watch.await.expect("the watch ends");
+    assert_eq!(code, 200);
+    assert!(body.contains("\"ADDED\""), "{body}");
 }
