@@ -151,8 +151,10 @@ impl Context {
                 Waiting { reason: "ErrImagePull".to_owned(), message: error.to_string() }
             }
         };
-        if policy != "Always"
-            && let Some(image) = self.images.image(&reference).await.map_err(fail)?
+        // What was imported by hand stands for what the registry would give, also where `Always` asks it anew:
+        // whoever imports an image under a name wants that one, and often there is no registry to ask.
+        if let Some(image) = self.images.image(&reference).await.map_err(fail)?
+            && (policy != "Always" || image.imported)
         {
             let message = format!("Container image {shown} already present on machine");
             self.note(view, name, Severity::Normal, "Pulled", message);

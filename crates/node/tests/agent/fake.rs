@@ -296,6 +296,7 @@ impl Images for Fake {
             tags: vec![reference.to_owned()],
             digests: vec![format!("{reference}@sha256:bb")],
             size_bytes: 1,
+            imported: false,
         }))
     }
 

@@ -37,6 +37,9 @@ pub(super) struct Record {
     pub(super) documents: BTreeSet<Digest>,
     /// Lowest first, with their unpacked sizes.
     pub(super) layers: Vec<(Digest, u64)>,
+    /// It came from an archive, and no registry gave it since.
+    #[serde(default)]
+    pub(super) imported: bool,
 }
 
 /// All images, by the digest of their configuration.
@@ -52,6 +55,7 @@ impl Index {
             tags: record.tags.iter().cloned().collect(),
             digests: record.digests.iter().cloned().collect(),
             size_bytes: record.layers.iter().map(|(_, size)| size).sum(),
+            imported: record.imported,
         })
     }
 
@@ -205,6 +209,7 @@ impl Content {
         record.digests.extend(names.digests.iter().cloned());
         record.documents.extend(names.documents.iter().cloned());
         record.layers.clone_from(&names.layers);
+        record.imported = names.imported;
         self.write_index(&index)?;
         Ok(Ok(index.image(id).expect("it was just put there")))
     }

@@ -79,6 +79,7 @@ async fn pull_from(
         digests: [reference.pinned(&top)].into(),
         documents: documents.iter().map(|(digest, _)| digest.clone()).collect(),
         layers: Vec::new(),
+        imported: false,
     };
     documents.push((id.clone(), config));
     for _ in 0..ASSEMBLY_TRIES_MAX {

@@ -137,7 +137,7 @@ impl Shared {
 
     fn import_image(&self, archive: &Archive, image: &Archived) -> Result<Image, ImageError> {
         let (id, config) = &image.config;
-        let mut record = Record::default();
+        let mut record = Record { imported: true, ..Record::default() };
         for name in &image.names {
             record.tags.extend(name.tagged());
             record.digests.extend(image.digest.iter().map(|digest| name.pinned(digest)));

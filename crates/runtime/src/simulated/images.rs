@@ -42,7 +42,7 @@ impl SimulatedImages {
         let id = id_of(&reference);
         let repository = reference.split([':', '@']).next().unwrap_or(&reference).to_owned();
         let digests = vec![format!("{repository}@{}", id.0)];
-        let image = Image { id, tags: vec![reference.clone()], digests, size_bytes: 1024 };
+        let image = Image { id, tags: vec![reference.clone()], digests, size_bytes: 1024, imported: false };
         self.state().present.insert(reference, image.clone());
         image
     }
