@@ -131,7 +131,8 @@ impl Cluster {
 
     fn take_down(&mut self) -> anyhow::Result<()> {
         self.down = true;
-        let done = process::output(&mut self.ordinal(&["down", "--delete-data"]));
+        // Stopped before it is removed: one that is still starting would go on making things.
+        process::signal("TERM", &[self.child.id()]);
         let deadline = Instant::now() + STOP_LIMIT;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > deadline {
@@ -141,7 +142,7 @@ impl Cluster {
             }
             std::thread::sleep(POLL);
         }
-        done.context("take the cluster down")?;
+        process::output(&mut self.ordinal(&["down", "--delete-data"])).context("take the cluster down")?;
         let _ = fs::remove_dir_all(&self.data_dir);
         let _ = fs::remove_file(&self.log);
         Ok(())
