@@ -151,8 +151,8 @@ impl Context {
                 Waiting { reason: "ErrImagePull".to_owned(), message: error.to_string() }
             }
         };
-        // What was imported by hand stands for what the registry would give, also where `Always` asks it anew:
-        // whoever imports an image under a name wants that one, and often there is no registry to ask.
+        // What was imported by hand stands for what the registry would give, also where `Always` asks it
+        // anew: whoever imports an image under a name wants that one, and often has no registry to ask.
         if let Some(image) = self.images.image(&reference).await.map_err(fail)?
             && (policy != "Always" || image.imported)
         {

@@ -386,7 +386,8 @@ pub struct Image {
     pub digests: Vec<String>,
     /// Bytes of its layers, unpacked.
     pub size_bytes: u64,
-    /// It was imported by hand under its names, and not pulled since: it stands for what a registry would give.
+    /// It was imported by hand under its names, and not pulled since: it stands for what a registry would
+    /// give.
     pub imported: bool,
 }
 

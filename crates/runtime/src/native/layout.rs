@@ -2,8 +2,8 @@
 //!
 //! `<root>/sandboxes/<id>/{record.json, made, ns/, shm/}` and `<root>/containers/<id>/{record.json,
 //! config.json, shim.conf, shim.pid, started.json, exit.json, s, lc/, upper/, work/, rootfs/}`. A record is
-//! written whole, synced and renamed into place, so that a reader sees the old one or the new one. This file must never
-//! decide anything about a container.
+//! written whole, synced and renamed into place, so that a reader sees the old one or the new one. This file
+//! must never decide anything about a container.
 //!
 //! Read next: `shim/supervise.rs` (who writes `started.json` and `exit.json`), `adopt.rs` (who reads them).
 

@@ -27,7 +27,8 @@ const EVENTS_MAX: usize = 40_000;
 /// Label that overrides the image's script, in the same words: `crash:3s`.
 const LABEL: &str = "sim.ordinal.dev/script";
 
-type Answer = dyn Fn(&ContainerConfig, &[String]) -> Result<ExecOutput, RuntimeError> + Send + Sync;
+type Answered = Result<ExecOutput, RuntimeError>;
+type Answer = dyn Fn(&ContainerConfig, &[String]) -> Answered + Send + Sync;
 
 /// Containers that exist only as values. Cloning shares one runtime, so a test keeps a clone as its handle.
 #[derive(Clone)]
@@ -90,7 +91,7 @@ impl SimulatedRuntime {
     /// Answers every exec (probes and hooks among them). Without this, each ends at once with code 0.
     pub fn answer_execs(
         &self,
-        answer: impl Fn(&ContainerConfig, &[String]) -> Result<ExecOutput, RuntimeError> + Send + Sync + 'static,
+        answer: impl Fn(&ContainerConfig, &[String]) -> Answered + Send + Sync + 'static,
     ) {
         self.inner.state().answer = Some(Arc::new(answer));
     }
