@@ -96,6 +96,9 @@ impl Context {
             let command = exec.command.clone().unwrap_or_default();
             return self.run_command(id, command, timeout).await;
         }
+        if !self.runtime.has_network() {
+            return self.run_command(id, vec!["probe".to_owned()], timeout).await;
+        }
         if let Some(get) = &probe.http_get {
             return http_get(get, container, &pod_host(view), timeout).await;
         }
@@ -160,7 +163,9 @@ impl Context {
             return Ok(());
         }
         match (&hook.http_get, container_of(view, name)) {
-            (Some(get), Some(container)) => http_get(get, container, &pod_host(view), HOOK_TIMEOUT).await,
+            (Some(get), Some(container)) if self.runtime.has_network() => {
+                http_get(get, container, &pod_host(view), HOOK_TIMEOUT).await
+            }
             _ => Ok(()),
         }
     }

@@ -123,12 +123,12 @@ pub(crate) async fn ask(data_dir: &DataDir, request: &Request) -> Result<Answer>
     bytes.push(b'\n');
     writer.write_all(&bytes).await?;
     writer.shutdown().await?;
-    let mut text = Vec::new();
-    let read = BufReader::new(reader).read_to_end(&mut text);
-    tokio::time::timeout(ANSWER_TIMEOUT, async move {
-        read.await?;
+    let read = async {
+        let mut text = Vec::new();
+        BufReader::new(reader).read_to_end(&mut text).await?;
         anyhow::Ok(text)
-    })
+    };
+    tokio::time::timeout(ANSWER_TIMEOUT, read)
     .await
     .context("the running cluster did not answer")?
     .and_then(|text| match serde_json::from_slice(&text)? {

@@ -80,7 +80,7 @@ fn table(
             Some((ordinal, &**pod))
         })
         .collect();
-    let spec = set.spec.clone().unwrap_or_default();
+    let spec = set.spec.clone();
     let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or(0);
     let wanted = start..start.saturating_add(spec.replicas.unwrap_or(1));
     let mut ordinals: Vec<i32> = owned.keys().copied().chain(wanted).collect();
@@ -167,7 +167,7 @@ fn claim_of(
     ordinal: i32,
     claims: &[Arc<PersistentVolumeClaim>],
 ) -> Option<(String, String)> {
-    let spec = set.spec.as_ref()?;
+    let spec = &set.spec;
     let template = spec.volume_claim_templates.iter().flatten().next()?.metadata.name.as_deref()?;
     let name = ordinal::claim_name(template, set.metadata.name.as_deref()?, ordinal);
     let claim = claims.iter().find(|claim| {

@@ -327,6 +327,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Name and version, as `node.status.nodeInfo.containerRuntimeVersion` shows them: `ordinal://0.1.0`.
     fn version(&self) -> String;
 
+    /// False where containers are only values: nothing may be sent to their addresses, which belong to nobody
+    /// or to somebody else. Probes over the network then ask [`Runtime::exec_sync`] instead.
+    fn has_network(&self) -> bool {
+        true
+    }
+
     /// Everything that happens from now on. Every subscriber gets every event; one that falls behind by
     /// more than a few thousand misses some and must list.
     fn events(&self) -> tokio::sync::broadcast::Receiver<RuntimeEvent>;

@@ -106,6 +106,8 @@ pub(super) async fn start(
 ) -> Result<Parts> {
     let native = arguments.runtime == RuntimeChoice::Native;
     let network = settings.network(data_dir);
+    // First of all, so that `ordinal down` is heard as soon as anything can be seen of this cluster.
+    let control = control::listen(data_dir)?;
     let listener = listen(settings.listen).await?;
     let listen_address = listener.local_addr()?;
     let (certificates, store) = tokio::try_join!(
@@ -138,7 +140,6 @@ pub(super) async fn start(
     };
     start_controllers(&supervisor, &api, &clock, &machine, &certificates);
     start_agent(&supervisor, &api, &clock, &machine, data_dir, settings, &network);
-    let control = control::listen(data_dir)?;
     let images = Arc::clone(&machine.images);
     let mut control = Some(control);
     let again = data_dir.clone();
@@ -302,41 +303,53 @@ fn start_controllers(
     machine: &Machine,
     certificates: &Certificates,
 ) {
-    let client = || Client::new(api.transport(), "controllers");
     let resources: Vec<ApiResource> = api
         .kinds()
         .iter()
-        .map(|kind| ApiResource { resource: kind.gvr.clone(), kind: kind.gvk.clone(), namespaced: kind.namespaced })
+        .map(|kind| ApiResource {
+            resource: kind.gvr.clone(),
+            kind: kind.gvk.clone(),
+            namespaced: kind.namespaced,
+        })
         .collect();
-    macro_rules! keep {
-        ($name:literal, |$client:ident, $clock:ident, $stop:ident $(, $extra:ident = $value:expr)*| $run:expr) => {{
-            let ($client, $clock) = (client(), Arc::clone(clock));
-            $(let $extra = $value;)*
-            supervisor.keep($name, move |$stop| {
-                let ($client, $clock) = ($client.clone(), Arc::clone(&$clock));
-                $(let $extra = $extra.clone();)*
-                $run
-            });
-        }};
+    let start = Starter { supervisor, api, clock };
+    start.keep("the StatefulSet controller", controllers::statefulset::run);
+    start.keep("the endpoints controller", controllers::endpoints::run);
+    start.keep("the node lifecycle controller", controllers::node_lifecycle::run);
+    start.keep("the scheduler", scheduler::run);
+    let all = resources.clone();
+    start.keep("the namespace controller", move |client, clock, stop| {
+        controllers::namespace::run(client, clock, all.clone(), stop)
+    });
+    start.keep("the garbage collector", move |client, clock, stop| {
+        controllers::garbage_collector::run(client, clock, resources.clone(), stop)
+    });
+    let authority = certificates.authority.certificate.clone();
+    start.keep("the service account controller", move |client, clock, stop| {
+        controllers::service_account::run(client, clock, authority.clone(), stop)
+    });
+    let driver = Arc::clone(&machine.driver);
+    start.keep("the volume controller", move |client, clock, stop| {
+        controllers::volumes::run(client, vec![Arc::clone(&driver)], clock, stop)
+    });
+}
+
+/// Starts controllers, which all want the same things.
+struct Starter<'a> {
+    supervisor: &'a Supervisor,
+    api: &'a Arc<Api>,
+    clock: &'a Arc<dyn Clock>,
+}
+
+impl Starter<'_> {
+    fn keep<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        name: &'static str,
+        run: impl Fn(Client, Arc<dyn Clock>, CancellationToken) -> F + Send + 'static,
+    ) {
+        let (client, clock) = (Client::new(self.api.transport(), "controllers"), Arc::clone(self.clock));
+        self.supervisor.keep(name, move |stop| run(client.clone(), Arc::clone(&clock), stop));
     }
-    keep!("the StatefulSet controller", |client, clock, stop| controllers::statefulset::run(client, clock, stop));
-    keep!("the endpoints controller", |client, clock, stop| controllers::endpoints::run(client, clock, stop));
-    keep!("the node lifecycle controller", |client, clock, stop| {
-        controllers::node_lifecycle::run(client, clock, stop)
-    });
-    keep!("the namespace controller", |client, clock, stop, resources = resources.clone()| {
-        controllers::namespace::run(client, clock, resources, stop)
-    });
-    keep!("the garbage collector", |client, clock, stop, resources = resources.clone()| {
-        controllers::garbage_collector::run(client, clock, resources, stop)
-    });
-    keep!("the service account controller", |client, clock, stop, ca = certificates.authority.certificate.clone()| {
-        controllers::service_account::run(client, clock, ca, stop)
-    });
-    keep!("the volume controller", |client, clock, stop, drivers = vec![Arc::clone(&machine.driver)]| {
-        controllers::volumes::run(client, drivers, clock, stop)
-    });
-    keep!("the scheduler", |client, clock, stop| scheduler::run(client, clock, stop));
 }
 
 fn start_agent(

@@ -204,6 +204,10 @@ impl Runtime for SimulatedRuntime {
         format!("simulated://{}", env!("CARGO_PKG_VERSION"))
     }
 
+    fn has_network(&self) -> bool {
+        false
+    }
+
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
         self.inner.events.subscribe()
     }
