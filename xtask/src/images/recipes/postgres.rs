@@ -86,7 +86,20 @@ fn contents(root: &Path) -> anyhow::Result<Rootfs> {
     tree.libraries(root, &programs)?;
     tree.busybox(root, "usr/bin")?;
     tree.file("usr/local/bin/docker-entrypoint.sh", 0o755, ENTRYPOINT);
+    let sample = std::fs::read_to_string(root.join(SAMPLE))?;
+    tree.file(SAMPLE, 0o644, &reachable(&sample));
     Ok(tree)
+}
+
+/// What `initdb` copies into each new database.
+const SAMPLE: &str = "usr/share/postgresql/15/postgresql.conf.sample";
+
+/// In a container everybody who is to be served comes from outside it.
+fn reachable(sample: &str) -> String {
+    let line = |line: &str| {
+        if line.starts_with("#listen_addresses") { "listen_addresses = '*'".to_owned() } else { line.to_owned() }
+    };
+    sample.lines().map(|text| line(text) + "\n").collect()
 }
 
 /// Programs and modules; the rest beside them are lists and headers.
