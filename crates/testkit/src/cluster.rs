@@ -3,9 +3,9 @@
 //! Whatever happens to the test, the cluster and everything it made is gone afterwards: dropping it runs
 //! `ordinal down --delete-data`. It must never touch the user's kubeconfig or another cluster.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything in a test, on a machine that builds something else at the same time.
@@ -13,8 +13,9 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 /// Pause between two looks at a condition that only kubectl can tell.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Each cluster of a test process gets ranges of its own.
-static NEXT: AtomicU8 = AtomicU8::new(0);
+/// Ports that stand for a cluster's ranges: whoever listens on one has them, also among test processes that
+/// run at the same time.
+const RANGES: std::ops::Range<u16> = 39_064..39_126;
 
 /// A running cluster.
 pub struct Cluster {
@@ -22,7 +23,9 @@ pub struct Cluster {
     process: Option<Child>,
     native: bool,
     port: u16,
-    number: u8,
+    /// Which ranges of addresses are this cluster's.
+    number: u16,
+    _ranges: TcpListener,
 }
 
 /// What a command printed.
@@ -40,11 +43,17 @@ impl Cluster {
     /// A cluster with real containers and these images from `target/images`, by archive name (`busybox`).
     /// `None`, said aloud, where this user is not root.
     pub fn native(images: &[&str]) -> Option<Cluster> {
+        Cluster::native_with_registries(images, "")
+    }
+
+    /// The same, with this text as its `registries.yaml`.
+    pub fn native_with_registries(images: &[&str], registries: &str) -> Option<Cluster> {
         if !rustix_is_root() {
             eprintln!("SKIPPED: real containers need root");
             return None;
         }
         let mut cluster = Cluster::prepare(true);
+        std::fs::write(cluster.registries(), registries).expect("a file");
         for image in images {
             let archive = image_archive(image);
             let imported = cluster.ordinal(&["image", "import", &archive.display().to_string()]);
@@ -63,10 +72,12 @@ impl Cluster {
 
     fn prepare(native: bool) -> Cluster {
         let directory = tempfile::Builder::new().prefix("ord").tempdir().expect("a directory");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Cluster { directory, process: None, native, port, number }
+        let mut free = RANGES.filter_map(|port| Some((port, TcpListener::bind(("127.0.0.1", port)).ok()?)));
+        let (taken, ranges) = free.next().expect("fewer clusters than ranges");
+        let number = taken - RANGES.start;
+        Cluster { directory, process: None, native, port, number, _ranges: ranges }
     }
 
     /// Starts the process, again after [`Cluster::kill`] or [`Cluster::stop`], and waits until the API answers.
@@ -81,8 +92,8 @@ impl Cluster {
         command
             .args(["-v", "up", "--runtime", if self.native { "native" } else { "simulated" }])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--pod-cidr", &format!("10.{}.0.0/16", 128 + self.number % 64)])
-            .args(["--service-cidr", &format!("10.{}.0.0/16", 192 + self.number % 62)])
+            .args(["--pod-cidr", &format!("10.{}.0.0/16", 128 + self.number)])
+            .args(["--service-cidr", &format!("10.{}.0.0/16", 192 + self.number)])
             .arg("--data-dir")
             .arg(self.data_dir())
             .arg("--write-kubeconfig")
@@ -90,6 +101,9 @@ impl Cluster {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
+        if self.native {
+            command.arg("--registries").arg(self.registries());
+        }
         self.process = Some(command.spawn().expect("ordinal starts"));
         self.wait_for("the API answers", |cluster| {
             cluster.kubeconfig().exists() && cluster.kubectl(&["get", "--raw", "/readyz"]).success
@@ -121,6 +135,11 @@ impl Cluster {
     /// What the process printed.
     pub fn log(&self) -> PathBuf {
         self.directory.path().join("log")
+    }
+
+    /// Mirrors and credentials of registries.
+    fn registries(&self) -> PathBuf {
+        self.directory.path().join("registries.yaml")
     }
 
     /// Runs `ordinal` on this cluster's data directory.
@@ -191,9 +210,10 @@ impl Cluster {
             let path = "{.status.readyReplicas}/{.status.replicas}/{.metadata.generation}/{.status.observedGeneration}";
             let text = cluster.value(&format!("statefulset/{set}"), path);
             let parts: Vec<&str> = text.split('/').collect();
-            let ready = if replicas == 0 { "" } else { &replicas.to_string() }.to_owned();
-            matches!(parts.as_slice(), [r, a, g, o]
-                if (*r == ready || (replicas == 0 && *r == "0")) && *a == replicas.to_string() && g == o)
+            // A count of nothing is left out.
+            let count = |text: &str| if text.is_empty() { Some(0) } else { text.parse().ok() };
+            matches!(parts.as_slice(), [ready, all, generation, observed]
+                if count(ready) == Some(replicas) && count(all) == Some(replicas) && generation == observed)
         });
     }
 
