@@ -9,7 +9,7 @@ use apiserver::Api;
 use async_trait::async_trait;
 use client::{Change, Client, DeleteOptions, PatchKind, Scope, Typed, reflect};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolume, PersistentVolumeClaim, ServiceAccount};
 use k8s_openapi::api::storage::v1::StorageClass;
 use model::clock::{Clock, FixedClock};
 use serde_json::{Value, json};
@@ -88,6 +88,10 @@ impl Cluster {
             let namespace: Namespace = object(json!({ "metadata": { "name": "default" } }));
             client.create(&namespace).await.expect("the namespace is made");
         }
+        // No pod is admitted without one; in a whole cluster another controller makes it.
+        let account: ServiceAccount =
+            object(json!({ "metadata": { "name": "default", "namespace": "default" } }));
+        client.create(&account).await.expect("the account is made");
         let provisioner = drivers[0].name();
         for (name, mode) in [("now", "Immediate"), ("later", "WaitForFirstConsumer")] {
             let class: StorageClass = object(json!({
