@@ -1,0 +1,15 @@
+//! The life of stateful software under the real kubectl, in real containers.
+//!
+//! Every test has a namespace of its own in a cluster that tests of the same moment share; those that end or
+//! remove a cluster have one of their own. Nothing here reaches into the product: what a user sees is judged.
+//! Read next: [`space`].
+
+mod dns;
+mod down;
+mod pods;
+mod restart;
+mod sets;
+mod space;
+mod streams;
+mod updates;
+mod volumes;
