@@ -1,7 +1,7 @@
 //! How many ConfigMaps of 1 KiB a second the pipeline makes, in process, and how long each takes.
 //!
-//! `cargo run -p apiserver --example create_rate -- [CLIENTS] [SECONDS] [memory|sqlite|stages]`. `stages` times
-//! the parts of one creation instead. Nothing here goes over the network.
+//! `cargo run -p apiserver --example create_rate -- [CLIENTS] [SECONDS] [memory|sqlite|stages]`. `stages`
+//! times the parts of one creation instead. Nothing here goes over the network.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +34,8 @@ fn map(client: usize, number: usize) -> Value {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |index: usize, usual| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(usual);
+    let number =
+        |index: usize, usual| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (clients, seconds) = (number(0, 64), number(1, 3));
     let engine = arguments.get(2).map_or("memory", String::as_str);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -94,7 +95,8 @@ async fn create_until(end: Instant, api: Arc<Api>, number: usize) -> Vec<Duratio
 
 fn stages() {
     const ROUNDS: u32 = 20_000;
-    let kind = kinds::all().into_iter().find(|kind| kind.definition.ends_with("v1.ConfigMap")).expect("is there");
+    let kind =
+        kinds::all().into_iter().find(|kind| kind.definition.ends_with("v1.ConfigMap")).expect("is there");
     let bytes = map(0, 0).to_string();
     let object = map(0, 0);
     let time = |name: &str, mut stage: Box<dyn FnMut() + '_>| {

@@ -20,10 +20,10 @@ use store::Store;
 
 use crate::admission::Chain;
 use crate::authz::{AllowMasters, Authorizer};
+use crate::http::frames::Frames;
 use crate::kind::Kind;
 use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
-use crate::http::frames::Frames;
 use crate::transport::InProcess;
 
 /// What an operator may choose.
@@ -104,8 +104,8 @@ impl Api {
         Arc::new(InProcess::new(Arc::clone(self)))
     }
 
-    /// Says whether everything that the cluster needs is running: what `/readyz` answers. An API is ready from
-    /// the start unless somebody says otherwise; `/livez` and `/healthz` do not ask.
+    /// Says whether everything that the cluster needs is running: what `/readyz` answers. An API is ready
+    /// from the start unless somebody says otherwise; `/livez` and `/healthz` do not ask.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
     }

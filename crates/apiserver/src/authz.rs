@@ -46,7 +46,10 @@ pub(crate) fn refusal(user: &User, attributes: &Attributes<'_>) -> model::status
     let user = &user.name;
     let Attributes { verb, group, resource, namespace, name, path } = attributes;
     if resource.is_empty() {
-        return Status::new(Reason::Forbidden, format!("forbidden: User {user:?} cannot {verb} path {path:?}"));
+        return Status::new(
+            Reason::Forbidden,
+            format!("forbidden: User {user:?} cannot {verb} path {path:?}"),
+        );
     }
     let base = resource.split('/').next().unwrap_or(resource);
     let qualified = if group.is_empty() { base.to_owned() } else { format!("{base}.{group}") };

@@ -23,7 +23,8 @@ pub async fn ensure(api: &Api, advertise_address: Ipv4Addr, port: u16) -> Result
         create(api, ("", "v1", "namespaces"), "", object).await?;
     }
     for namespace in NAMESPACES {
-        create(api, ("", "v1", "serviceaccounts"), namespace, json!({"metadata": {"name": "default"}})).await?;
+        create(api, ("", "v1", "serviceaccounts"), namespace, json!({"metadata": {"name": "default"}}))
+            .await?;
     }
     let class = json!({
         "metadata": {
@@ -43,13 +44,18 @@ pub async fn ensure(api: &Api, advertise_address: Ipv4Addr, port: u16) -> Result
         },
     });
     create(api, ("", "v1", "services"), "default", service).await?;
-    let addresses: Vec<String> =
-        Some(advertise_address).filter(|address| !address.is_loopback()).iter().map(Ipv4Addr::to_string).collect();
+    let addresses: Vec<String> = Some(advertise_address)
+        .filter(|address| !address.is_loopback())
+        .iter()
+        .map(Ipv4Addr::to_string)
+        .collect();
     let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
     let subsets: Vec<Value> =
         addresses.iter().map(|address| json!({"addresses": [{"ip": address}], "ports": ports})).collect();
-    let ready: Vec<Value> =
-        addresses.iter().map(|address| json!({"addresses": [address], "conditions": {"ready": true}})).collect();
+    let ready: Vec<Value> = addresses
+        .iter()
+        .map(|address| json!({"addresses": [address], "conditions": {"ready": true}}))
+        .collect();
     let endpoints = json!({
         "metadata": {
             "name": KUBERNETES, "namespace": "default",
@@ -111,7 +117,9 @@ async fn replace(api: &Api, names: Names, wanted: Value) -> Result<(), Status> {
     let options = WriteOptions::default();
     let change = |old: &Value| {
         let mut object = old.clone();
-        for (field, value) in wanted.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata") {
+        for (field, value) in
+            wanted.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata")
+        {
             object[field] = value.clone();
         }
         Ok(Proposal { object, conditional: false })

@@ -1,7 +1,8 @@
 //! Objects to stored bytes and back.
 //!
-//! Stored bytes are served bytes. They begin `{"kind":"K","apiVersion":"V","metadata":{"resourceVersion":"…"`,
-//! so that the store can fill the revision in and [`restamp`] can change it without parsing.
+//! Stored bytes are served bytes. They begin
+//! `{"kind":"K","apiVersion":"V","metadata":{"resourceVersion":"…"`, so that the store can fill the revision
+//! in and [`restamp`] can change it without parsing.
 
 use std::sync::Arc;
 

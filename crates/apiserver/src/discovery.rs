@@ -11,8 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::kind::{Kind, Subresource};
 
 /// Verbs of every resource.
-const VERBS: [&str; 8] =
-    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// A document with its entity tag.
 #[derive(Debug, Clone)]
@@ -65,8 +64,11 @@ pub(crate) fn core_versions(server: &str) -> Document {
 
 /// `/apis`, classic.
 pub(crate) fn group_list(kinds: &[&'static Kind]) -> Document {
-    let groups: Vec<Value> =
-        groups(kinds).iter().filter(|(name, _)| !name.is_empty()).map(|(name, _)| group(name, kinds)).collect();
+    let groups: Vec<Value> = groups(kinds)
+        .iter()
+        .filter(|(name, _)| !name.is_empty())
+        .map(|(name, _)| group(name, kinds))
+        .collect();
     Document::new(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
 }
 
@@ -122,11 +124,16 @@ pub(crate) fn aggregate(kinds: &[&'static Kind], core: bool, form: Aggregated) -
             .iter()
             .map(|version| {
                 let own = |kind: &&&'static Kind| kind.gvr.group == *name && kind.gvr.version == *version;
-                let resources: Vec<Value> = kinds.iter().filter(own).map(|kind| aggregated_resource(kind)).collect();
+                let resources: Vec<Value> =
+                    kinds.iter().filter(own).map(|kind| aggregated_resource(kind)).collect();
                 json!({"version": version, "freshness": "Current", "resources": resources})
             })
             .collect();
-        let metadata = if name.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": name, "creationTimestamp": null}) };
+        let metadata = if name.is_empty() {
+            json!({"creationTimestamp": null})
+        } else {
+            json!({"name": name, "creationTimestamp": null})
+        };
         items.push(json!({"metadata": metadata, "versions": versions}));
     }
     let version = match form {

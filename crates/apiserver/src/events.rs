@@ -21,9 +21,8 @@ pub(crate) fn conversion(kind: &Kind) -> Option<Conversion> {
     if kind.gvk.group != "events.k8s.io" || kind.gvk.kind != "Event" {
         return None;
     }
-    let stored = crate::kinds::all()
-        .into_iter()
-        .find(|core| core.gvk.group.is_empty() && core.gvk.kind == "Event")?;
+    let stored =
+        crate::kinds::all().into_iter().find(|core| core.gvk.group.is_empty() && core.gvk.kind == "Event")?;
     Some(Conversion { stored, to_stored: to_core, from_stored: from_core })
 }
 

@@ -24,7 +24,8 @@ pub(crate) fn table(
     for object in objects {
         rows.push(row(kind, &codec::value(object)?, include, now));
     }
-    let definitions: Vec<Value> = if columns { kind.columns.iter().map(definition).collect() } else { Vec::new() };
+    let definitions: Vec<Value> =
+        if columns { kind.columns.iter().map(definition).collect() } else { Vec::new() };
     Ok(json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": definitions, "rows": rows,

@@ -29,7 +29,12 @@ fn target(resource: &'static str, namespace: &str, name: &str) -> Target {
     }
 }
 
-async fn create(client: &Client, resource: &'static str, namespace: &str, object: Value) -> Result<Value, Status> {
+async fn create(
+    client: &Client,
+    resource: &'static str,
+    namespace: &str,
+    object: Value,
+) -> Result<Value, Status> {
     let reply = client.call(Verb::Create, target(resource, namespace, ""), Body::Object(object)).await?;
     match reply {
         Reply::Object(object) => Ok(object.value().expect("is JSON")),

@@ -33,13 +33,7 @@ pub enum Change<K> {
 
 /// Every change of the objects in `scope`, beginning with a [`Change::Reset`].
 pub fn reflect<K: Typed>(client: Client, scope: Scope) -> BoxStream<'static, Change<K>> {
-    let reflector = Reflector::<K> {
-        client,
-        scope,
-        state: State::Listing,
-        failures: 0,
-        kind: PhantomData,
-    };
+    let reflector = Reflector::<K> { client, scope, state: State::Listing, failures: 0, kind: PhantomData };
     unfold(reflector, |mut reflector| async move {
         let change = reflector.next().await;
         Some((change, reflector))
@@ -72,12 +66,10 @@ impl<K: Typed> Reflector<K> {
                     }
                     Err(status) => self.pause("list", &status).await,
                 },
-                State::Resuming(revision) => {
-                    match self.client.watch::<K>(&self.scope, revision).await {
-                        Ok(watch) => self.state = State::Watching(watch, revision),
-                        Err(status) => self.failed(revision, &status).await,
-                    }
-                }
+                State::Resuming(revision) => match self.client.watch::<K>(&self.scope, revision).await {
+                    Ok(watch) => self.state = State::Watching(watch, revision),
+                    Err(status) => self.failed(revision, &status).await,
+                },
                 State::Watching(mut watch, revision) => match watch.next().await {
                     Some(Ok(event)) => {
                         self.failures = 0;
@@ -105,9 +97,7 @@ impl<K: Typed> Reflector<K> {
     }
 
     async fn pause(&mut self, what: &str, status: &Status) {
-        let pause_ms = RETRY_PAUSE_MS_MIN
-            .saturating_mul(1 << self.failures.min(16))
-            .min(RETRY_PAUSE_MS_MAX);
+        let pause_ms = RETRY_PAUSE_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_PAUSE_MS_MAX);
         self.failures = self.failures.saturating_add(1);
         tracing::debug!(
             resource = K::URL_PATH_SEGMENT,

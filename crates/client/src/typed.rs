@@ -122,9 +122,7 @@ impl Client {
         patch: Value,
     ) -> Result<Arc<K>, Status> {
         let target = target::<K>(namespace, name, subresource);
-        self.object(Verb::Patch, target, Body::Patch(kind, patch))
-            .await
-            .and_then(|object| decode(&object))
+        self.object(Verb::Patch, target, Body::Patch(kind, patch)).await.and_then(|object| decode(&object))
     }
 
     /// Deletes an object, or asks for it where finalizers or a grace period stand in the way.
@@ -184,12 +182,7 @@ impl Client {
 }
 
 fn target<K: Typed>(namespace: &str, name: &str, subresource: &'static str) -> Target {
-    Target {
-        resource: K::resource(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        subresource,
-    }
+    Target { resource: K::resource(), namespace: namespace.to_owned(), name: name.to_owned(), subresource }
 }
 
 fn decode<K: Typed>(object: &Encoded) -> Result<Arc<K>, Status> {

@@ -120,8 +120,7 @@ async fn be_the_nodes(client: Client) {
         for pod in changed {
             let name = pod.metadata.name.clone().unwrap_or_default();
             if pod.metadata.deletion_timestamp.is_some() {
-                let options =
-                    DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+                let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
                 let _ = client.delete::<Pod>("default", &name, options).await;
             } else if model::pod::phase(&pod) == "Pending" {
                 let status = json!({ "status": {
@@ -200,9 +199,7 @@ async fn a_pod_is_released_when_its_label_changes_and_adopted_again_when_it_come
     let kind = PatchKind::Merge;
     cluster.client.patch::<Pod>("default", "web-0", "", kind, label("debug")).await.expect("is patched");
     cluster
-        .until("the pod does not count", |set| {
-            set.status.as_ref().is_some_and(|status| status.replicas == 0)
-        })
+        .until("the pod does not count", |set| set.status.as_ref().is_some_and(|status| status.replicas == 0))
         .await;
     cluster.client.patch::<Pod>("default", "web-0", "", kind, label("web")).await.expect("is patched");
     cluster.until_settled().await;

@@ -76,9 +76,7 @@ impl Encoded {
 
     /// The object as `T`, decoded at most once for the first type asked for. A second type is decoded
     /// each time: an object has one type of its own, and others are asked for seldom.
-    pub fn decode<T: DeserializeOwned + Send + Sync + 'static>(
-        &self,
-    ) -> Result<Arc<T>, DecodeError> {
+    pub fn decode<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>, DecodeError> {
         if let Some(decoded) = self.decoded.get()
             && let Ok(typed) = Arc::clone(decoded).downcast::<T>()
         {
@@ -109,10 +107,7 @@ impl Encoded {
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        serde_json::from_slice(&self.bytes).map_err(|source| DecodeError {
-            revision: self.revision,
-            source,
-        })
+        serde_json::from_slice(&self.bytes).map_err(|source| DecodeError { revision: self.revision, source })
     }
 }
 

@@ -20,11 +20,7 @@ impl Path {
     /// The field `name` below this one. Dots inside `name` separate fields: `child("a.b")`.
     #[must_use]
     pub fn child(&self, name: &str) -> Path {
-        if self.0.is_empty() {
-            Path(name.to_owned())
-        } else {
-            Path(format!("{}.{name}", self.0))
-        }
+        if self.0.is_empty() { Path(name.to_owned()) } else { Path(format!("{}.{name}", self.0)) }
     }
 
     /// Element `index` of the list at this path.
@@ -42,11 +38,7 @@ impl Path {
 
 impl fmt::Display for Path {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            formatter.write_str("<nil>")
-        } else {
-            formatter.write_str(&self.0)
-        }
+        if self.0.is_empty() { formatter.write_str("<nil>") } else { formatter.write_str(&self.0) }
     }
 }
 
@@ -232,10 +224,7 @@ mod tests {
             Error::invalid(&path, "A", "must be lower case").to_string(),
             "spec.containers[0].name: Invalid value: \"A\": must be lower case"
         );
-        assert_eq!(
-            Error::required(&path, "").to_string(),
-            "spec.containers[0].name: Required value"
-        );
+        assert_eq!(Error::required(&path, "").to_string(), "spec.containers[0].name: Required value");
         assert_eq!(
             Error::not_supported(&Path::new("type"), "x", &["A", "B"]).to_string(),
             "type: Unsupported value: \"x\": supported values: \"A\", \"B\""

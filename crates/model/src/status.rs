@@ -168,10 +168,7 @@ impl Status {
 
     /// 409 on update: `detail` says what did not match.
     pub fn conflict(resource: &GroupVersionResource, name: &str, detail: &str) -> Status {
-        let message = format!(
-            "Operation cannot be fulfilled on {} {name:?}: {detail}",
-            resource.qualified()
-        );
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {detail}", resource.qualified());
         Status::about(Reason::Conflict, resource, name, message)
     }
 
@@ -205,8 +202,7 @@ impl Status {
         } else {
             format!("{}.{}", kind.kind, kind.group)
         };
-        let mut status =
-            Status::new(Reason::Invalid, format!("{qualified} {name:?} is invalid: {list}"));
+        let mut status = Status::new(Reason::Invalid, format!("{qualified} {name:?} is invalid: {list}"));
         status.details.name = name.to_owned();
         status.details.group = kind.group.to_string();
         status.details.kind = kind.kind.to_string();
@@ -296,12 +292,9 @@ impl Status {
 impl Details {
     fn to_value(&self) -> Value {
         let mut value = serde_json::Map::new();
-        for (key, text) in [
-            ("name", &self.name),
-            ("group", &self.group),
-            ("kind", &self.kind),
-            ("uid", &self.uid),
-        ] {
+        for (key, text) in
+            [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]
+        {
             if !text.is_empty() {
                 value.insert(key.to_owned(), text.as_str().into());
             }

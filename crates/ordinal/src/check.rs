@@ -43,7 +43,9 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<()> {
     }
     let missing = findings.iter().filter(|one| !one.good && one.need == Need::Required).count();
     if missing > 0 {
-        bail!("{missing} of what real containers need is missing; without it: ordinal up --runtime simulated");
+        bail!(
+            "{missing} of what real containers need is missing; without it: ordinal up --runtime simulated"
+        );
     }
     Ok(())
 }
@@ -51,17 +53,59 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<()> {
 fn findings(data_dir: &DataDir) -> Vec<Finding> {
     let root = rustix::process::geteuid().is_root();
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let overlay = filesystems.lines().any(|line| line.ends_with("overlay")) || succeeds("modprobe", &["overlay"]);
+    let overlay =
+        filesystems.lines().any(|line| line.ends_with("overlay")) || succeeds("modprobe", &["overlay"]);
     let cgroups = cgroups();
     let forward = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default();
     let mut findings = vec![
-        finding("root", root, Need::Required, "this user is root", "run as root (containers, mounts and networks need it)"),
-        finding("overlayfs", overlay, Need::Required, "images share their layers", "load the kernel module: modprobe overlay"),
-        Finding { what: "cgroups", good: cgroups.is_some(), need: Need::Required, detail: cgroups.unwrap_or_else(|| "mount cgroups at /sys/fs/cgroup".to_owned()) },
-        finding("nft", succeeds("nft", &["--version"]), Need::Required, "services become nftables rules", "install the package nftables"),
-        finding("nftables in kernel", !root || succeeds("nft", &["list", "tables"]), Need::Required, "the kernel takes rules", "load the kernel module: modprobe nf_tables"),
-        finding("forwarding", forward.trim() == "1" || root, Need::Useful, "pods reach beyond this host", "sysctl -w net.ipv4.ip_forward=1"),
-        finding("kubectl", succeeds("kubectl", &["version", "--client"]), Need::Useful, "the client is there", "install kubectl 1.30 or newer"),
+        finding(
+            "root",
+            root,
+            Need::Required,
+            "this user is root",
+            "run as root (containers, mounts and networks need it)",
+        ),
+        finding(
+            "overlayfs",
+            overlay,
+            Need::Required,
+            "images share their layers",
+            "load the kernel module: modprobe overlay",
+        ),
+        Finding {
+            what: "cgroups",
+            good: cgroups.is_some(),
+            need: Need::Required,
+            detail: cgroups.unwrap_or_else(|| "mount cgroups at /sys/fs/cgroup".to_owned()),
+        },
+        finding(
+            "nft",
+            succeeds("nft", &["--version"]),
+            Need::Required,
+            "services become nftables rules",
+            "install the package nftables",
+        ),
+        finding(
+            "nftables in kernel",
+            !root || succeeds("nft", &["list", "tables"]),
+            Need::Required,
+            "the kernel takes rules",
+            "load the kernel module: modprobe nf_tables",
+        ),
+        finding(
+            "forwarding",
+            forward.trim() == "1" || root,
+            Need::Useful,
+            "pods reach beyond this host",
+            "sysctl -w net.ipv4.ip_forward=1",
+        ),
+        finding(
+            "kubectl",
+            succeeds("kubectl", &["version", "--client"]),
+            Need::Useful,
+            "the client is there",
+            "install kubectl 1.30 or newer",
+        ),
     ];
     findings.push(oom_scores());
     findings.push(room(data_dir.root()));

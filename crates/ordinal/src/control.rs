@@ -128,11 +128,10 @@ pub(crate) async fn ask(data_dir: &DataDir, request: &Request) -> Result<Answer>
         BufReader::new(reader).read_to_end(&mut text).await?;
         anyhow::Ok(text)
     };
-    tokio::time::timeout(ANSWER_TIMEOUT, read)
-    .await
-    .context("the running cluster did not answer")?
-    .and_then(|text| match serde_json::from_slice(&text)? {
-        Answer::Failed(reason) => bail!(reason),
-        answer => Ok(answer),
-    })
+    tokio::time::timeout(ANSWER_TIMEOUT, read).await.context("the running cluster did not answer")?.and_then(
+        |text| match serde_json::from_slice(&text)? {
+            Answer::Failed(reason) => bail!(reason),
+            answer => Ok(answer),
+        },
+    )
 }

@@ -100,8 +100,9 @@ impl DataDir {
         let path = self.path("cluster.json");
         match fs::read(&path) {
             Ok(bytes) => {
-                let settings = serde_json::from_slice(&bytes)
-                    .with_context(|| format!("read {}; restore it or start with an empty --data-dir", path.display()))?;
+                let settings = serde_json::from_slice(&bytes).with_context(|| {
+                    format!("read {}; restore it or start with an empty --data-dir", path.display())
+                })?;
                 Ok(Some(settings))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -173,10 +174,15 @@ pub(crate) fn settle(
 ) -> Result<Settings> {
     let settings = match data_dir.settings()? {
         Some(old) => {
-            let fixed = [("--pod-cidr", pod_range, old.pod_range), ("--service-cidr", service_range, old.service_range)];
+            let fixed = [
+                ("--pod-cidr", pod_range, old.pod_range),
+                ("--service-cidr", service_range, old.service_range),
+            ];
             for (flag, asked, had) in fixed {
                 if asked.is_some_and(|asked| asked != had) {
-                    bail!("{flag} of this cluster is {had} and cannot change; use an empty --data-dir for another");
+                    bail!(
+                        "{flag} of this cluster is {had} and cannot change; use an empty --data-dir for another"
+                    );
                 }
             }
             Settings { listen: listen.unwrap_or(old.listen), ..old }
@@ -207,11 +213,14 @@ fn free_range(asked: Option<Ipv4Net>, first: u8) -> Result<Ipv4Net> {
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let taken: Vec<Ipv4Net> = routes.lines().skip(1).filter_map(route).collect();
     let candidates = (first..=255).map(|second| Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16));
-    let overlaps = |one: &Ipv4Net, other: &Ipv4Net| one.contains(&other.network()) || other.contains(&one.network());
+    let overlaps =
+        |one: &Ipv4Net, other: &Ipv4Net| one.contains(&other.network()) || other.contains(&one.network());
     candidates
         .into_iter()
         .find(|candidate| !taken.iter().any(|route| route.prefix_len() > 0 && overlaps(route, candidate)))
-        .context("every range is taken by a route of this machine; name one with --pod-cidr and --service-cidr")
+        .context(
+            "every range is taken by a route of this machine; name one with --pod-cidr and --service-cidr",
+        )
 }
 
 /// A line of `/proc/net/route`: interface, destination, gateway, flags, …, mask as eighth word; addresses are

@@ -3,7 +3,8 @@
 //! This is the only crate that knows which parts run in this process. It holds no logic of the cluster's own:
 //! a decision that appears here belongs in another crate.
 //!
-//! Read next: [`cli`] (the commands), [`up`] (how the parts are put together), [`data_dir`] (what is on disk).
+//! Read next: [`cli`] (the commands), [`up`] (how the parts are put together), [`data_dir`] (what is on
+//! disk).
 
 mod check;
 mod cli;

@@ -103,7 +103,9 @@ impl Transport for Remote {
             return Ok(Reply::Object(Arc::new(Encoded::new(bytes, revision(&value)))));
         }
         let mut list: Value = serde_json::from_slice(&bytes).map_err(failed)?;
-        let Value::Array(items) = list["items"].take() else { return Ok(Reply::List(Vec::new(), revision(&list))) };
+        let Value::Array(items) = list["items"].take() else {
+            return Ok(Reply::List(Vec::new(), revision(&list)));
+        };
         let items = items
             .into_iter()
             .map(|item| {

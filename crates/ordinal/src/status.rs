@@ -86,10 +86,8 @@ fn table(
     let mut ordinals: Vec<i32> = owned.keys().copied().chain(wanted).collect();
     ordinals.sort_unstable();
     ordinals.dedup();
-    let rows: Vec<Vec<String>> = ordinals
-        .into_iter()
-        .map(|ordinal| row(set, ordinal, owned.remove(&ordinal), claims, now))
-        .collect();
+    let rows: Vec<Vec<String>> =
+        ordinals.into_iter().map(|ordinal| row(set, ordinal, owned.remove(&ordinal), claims, now)).collect();
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
     let name = set.metadata.name.as_deref().unwrap_or_default();
     let status = set.status.clone().unwrap_or_default();
@@ -127,10 +125,11 @@ fn row(
         Some(since) if pod::is_ready(pod) => duration::human(duration::seconds_between(since, now)),
         _ => "no".to_owned(),
     };
-    let age = pod.metadata.creation_timestamp.as_ref().map_or_else(
-        || "-".to_owned(),
-        |created| duration::human(duration::seconds_between(created.0, now)),
-    );
+    let age = pod
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |created| duration::human(duration::seconds_between(created.0, now)));
     let phase = if pod.metadata.deletion_timestamp.is_some() { "Terminating" } else { pod::phase(pod) };
     vec![
         ordinal.to_string(),

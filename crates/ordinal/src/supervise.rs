@@ -27,8 +27,11 @@ impl Supervisor {
     }
 
     /// Runs a part, again and again.
-    pub(crate) fn keep<F>(&self, name: &'static str, mut start: impl FnMut(CancellationToken) -> F + Send + 'static)
-    where
+    pub(crate) fn keep<F>(
+        &self,
+        name: &'static str,
+        mut start: impl FnMut(CancellationToken) -> F + Send + 'static,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let stop = self.stop.clone();

@@ -8,7 +8,8 @@
 //! an annotation, the volume controller makes or binds their volumes there, and when that is seen the pod is
 //! bound.
 //!
-//! Read next: [`plan`] (the decision), [`filters`] and [`scores`] (the plug-ins), [`request`] (what a pod asks for).
+//! Read next: [`plan`] (the decision), [`filters`] and [`scores`] (the plug-ins), [`request`] (what a pod
+//! asks for).
 
 pub mod execute;
 pub mod filters;

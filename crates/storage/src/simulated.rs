@@ -6,9 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::driver::{
-    CreateVolume, Driver, DriverError, PublishVolume, Volume, VolumeId, VolumeStats,
-};
+use crate::driver::{CreateVolume, Driver, DriverError, PublishVolume, Volume, VolumeId, VolumeStats};
 
 /// Gives every volume that is asked for, under the name of the local driver.
 #[derive(Default)]

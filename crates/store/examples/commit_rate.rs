@@ -13,10 +13,7 @@ use store::{Op, Options, SqliteStore, Store, Template, Txn};
 struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a measuring program is its own composition root"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "a measuring program is its own composition root")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -24,21 +21,13 @@ impl Clock for SystemClock {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let mut number = |usual: u64| {
-        arguments
-            .next()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(usual)
-    };
+    let mut number = |usual: u64| arguments.next().and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (writers, seconds, value_bytes) = (number(64), number(4), number(1024));
     let parent = arguments.next().unwrap_or_else(|| ".".to_owned());
     let directory = tempfile::tempdir_in(parent).expect("a directory to write to");
     let store = SqliteStore::open(directory.path(), Options::new(Arc::new(SystemClock))).expect("opens");
     let store = Arc::new(store);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let end = Instant::now() + Duration::from_secs(seconds);
     let tasks: Vec<_> = (0..writers)
         .map(|writer| runtime.spawn(write_until(end, store.clone(), writer, value_bytes as usize)))
@@ -73,22 +62,9 @@ async fn write_until(
         if begin >= end {
             break;
         }
-        let value = Template {
-            bytes: bytes.clone(),
-            revision_hole: Some(0),
-        };
-        let op = Op::Put {
-            key: format!("/{writer}/{number}"),
-            value,
-            ttl_seconds: None,
-        };
-        store
-            .commit(Txn {
-                compares: Vec::new(),
-                ops: vec![op],
-            })
-            .await
-            .expect("commits");
+        let value = Template { bytes: bytes.clone(), revision_hole: Some(0) };
+        let op = Op::Put { key: format!("/{writer}/{number}"), value, ttl_seconds: None };
+        store.commit(Txn { compares: Vec::new(), ops: vec![op] }).await.expect("commits");
         times.push(begin.elapsed());
     }
     times

@@ -60,7 +60,8 @@ pub enum Op {
     },
 }
 
-/// All or nothing: the operations are carried out if every condition holds. At most [`TXN_OPS_MAX`] operations.
+/// All or nothing: the operations are carried out if every condition holds. At most [`TXN_OPS_MAX`]
+/// operations.
 #[derive(Debug, Clone, Default)]
 pub struct Txn {
     /// The conditions.
@@ -158,7 +159,8 @@ pub enum CommitError {
         /// What stands there.
         current: Option<Entry>,
     },
-    /// The disk has no room, or the store is over its size limit; reads go on, and writes too once there is room.
+    /// The disk has no room, or the store is over its size limit; reads go on, and writes too once there is
+    /// room.
     #[error("the store has no room: {detail}")]
     Full {
         /// What is full, and where.

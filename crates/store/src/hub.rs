@@ -115,10 +115,7 @@ impl Hub {
 
     fn remove_prefix(&mut self, prefix: &[u8]) {
         self.by_prefix.remove(prefix);
-        let count = self
-            .lengths
-            .get_mut(&prefix.len())
-            .expect("a prefix's length is counted");
+        let count = self.lengths.get_mut(&prefix.len()).expect("a prefix's length is counted");
         *count -= 1;
         if *count == 0 {
             self.lengths.remove(&prefix.len());

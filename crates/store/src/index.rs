@@ -29,11 +29,7 @@ impl Default for HistoryLimits {
     /// minutes is
     /// twice what upstream's API server keeps, and longer than any client takes to come back.
     fn default() -> HistoryLimits {
-        HistoryLimits {
-            events_max: 50_000,
-            bytes_max: 32 << 20,
-            age_seconds_max: 600,
-        }
+        HistoryLimits { events_max: 50_000, bytes_max: 32 << 20, age_seconds_max: 600 }
     }
 }
 
@@ -127,9 +123,7 @@ impl Index {
         if prefix.ends_with('/') {
             return self.below.get(prefix).copied().unwrap_or(0);
         }
-        self.walk(prefix, None)
-            .filter(|(_, versions)| at(versions, None).is_some())
-            .count()
+        self.walk(prefix, None).filter(|(_, versions)| at(versions, None).is_some()).count()
     }
 
     pub(crate) fn range(&self, range: &Range) -> Result<Page, ReadError> {
@@ -149,31 +143,20 @@ impl Index {
                 remaining += 1;
             }
         }
-        Ok(Page {
-            entries,
-            revision: range.at.unwrap_or(self.revision),
-            remaining,
-        })
+        Ok(Page { entries, revision: range.at.unwrap_or(self.revision), remaining })
     }
 
     /// The changes under `prefix` after `after`, as far as they are kept.
     pub(crate) fn changes(&self, prefix: &str, after: Revision) -> Result<Vec<Event>, ReadError> {
         self.check_reach(after)?;
         let start = self.history.partition_point(|past| past.row.revision() <= after);
-        let wanted = self
-            .history
-            .range(start..)
-            .filter(|past| past.event.entry.key.starts_with(prefix));
+        let wanted = self.history.range(start..).filter(|past| past.event.entry.key.starts_with(prefix));
         Ok(wanted.map(|past| past.event.clone()).collect())
     }
 
     /// Keys whose time has run out at `now_ms`, at most `limit`, and the version that ran out.
     pub(crate) fn expired(&self, now_ms: i64, limit: usize) -> Vec<(Arc<str>, Revision)> {
-        let due = self
-            .expiries
-            .iter()
-            .take_while(|(when, _)| *when <= now_ms)
-            .take(limit);
+        let due = self.expiries.iter().take_while(|(when, _)| *when <= now_ms).take(limit);
         due.filter_map(|(_, key)| {
             let (key, version) = self.current(key)?;
             Some((key.clone(), version.object.revision()))
@@ -188,12 +171,7 @@ impl Index {
 
     /// Takes over a durable change. Changes come in the order of their rows.
     pub(crate) fn apply(&mut self, change: Change) {
-        let Change {
-            row,
-            at_ms,
-            event,
-            version,
-        } = change;
+        let Change { row, at_ms, event, version } = change;
         assert!(row.revision() >= self.revision, "changes are applied in order");
         self.revision = row.revision();
         let key = event.entry.key.clone();
@@ -258,18 +236,11 @@ impl Index {
 
     /// Forgets every change up to and including `through`.
     pub(crate) fn forget(&mut self, through: Revision, garbage: &mut VecDeque<RowId>) {
-        while self
-            .history
-            .front()
-            .is_some_and(|past| past.row.revision() <= through)
-        {
+        while self.history.front().is_some_and(|past| past.row.revision() <= through) {
             let past = self.history.pop_front().expect("there is a front");
             self.history_bytes -= past.event.entry.object.bytes().len();
             let key = &past.event.entry.key;
-            let versions = self
-                .keys
-                .get_mut(key)
-                .expect("a key in the history is in the index");
+            let versions = self.keys.get_mut(key).expect("a key in the history is in the index");
             let mut kept = versions.partition_point(|stamped| stamped.row < past.row);
             if versions[kept].version.is_none() {
                 kept += 1;
@@ -289,16 +260,10 @@ impl Index {
 
     fn check_reach(&self, asked: Revision) -> Result<(), ReadError> {
         if asked > self.revision {
-            return Err(ReadError::Future {
-                asked,
-                newest: self.revision,
-            });
+            return Err(ReadError::Future { asked, newest: self.revision });
         }
         if asked < self.oldest {
-            return Err(ReadError::Compacted {
-                asked,
-                oldest: self.oldest,
-            });
+            return Err(ReadError::Compacted { asked, oldest: self.oldest });
         }
         Ok(())
     }
@@ -318,20 +283,13 @@ impl Index {
 }
 
 fn entry(key: &Arc<str>, version: &Version) -> Entry {
-    Entry {
-        key: key.clone(),
-        created: version.created,
-        object: version.object.clone(),
-    }
+    Entry { key: key.clone(), created: version.created, object: version.object.clone() }
 }
 
 fn at(versions: &[Stamped], revision: Option<Revision>) -> Option<&Version> {
     let newest = match revision {
         None => versions.last(),
-        Some(revision) => versions
-            .iter()
-            .rev()
-            .find(|stamped| stamped.row.revision() <= revision),
+        Some(revision) => versions.iter().rev().find(|stamped| stamped.row.revision() <= revision),
     };
     newest.and_then(|stamped| stamped.version.as_ref())
 }

@@ -12,10 +12,7 @@ use crate::api::TXN_OPS_MAX;
 
 /// Bits of a [`RowId`] that number the row within its transaction: `2^4 = TXN_OPS_MAX`.
 const SUB_BITS: u32 = 4;
-const _: () = assert!(
-    TXN_OPS_MAX <= 1 << SUB_BITS,
-    "a row's place in its transaction fits its bits"
-);
+const _: () = assert!(TXN_OPS_MAX <= 1 << SUB_BITS, "a row's place in its transaction fits its bits");
 
 /// Where a row stands in the log: its revision, then its place in the transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -76,19 +76,11 @@ impl MemoryDisk {
 impl Log for MemoryDisk {
     fn append(&mut self, rows: &[Row]) -> Result<(), LogError> {
         let mut disk = self.disk();
-        let fault = if disk.faults.is_empty() {
-            None
-        } else {
-            Some(disk.faults.remove(0))
-        };
-        let failed = |detail: &str| LogError::Failed {
-            detail: detail.to_owned(),
-        };
+        let fault = if disk.faults.is_empty() { None } else { Some(disk.faults.remove(0)) };
+        let failed = |detail: &str| LogError::Failed { detail: detail.to_owned() };
         match fault {
             Some(Fault::Full) => {
-                return Err(LogError::Full {
-                    detail: "the simulated disk is full".to_owned(),
-                });
+                return Err(LogError::Full { detail: "the simulated disk is full".to_owned() });
             }
             Some(Fault::Lost) => return Err(failed("the simulated disk lost a write")),
             Some(Fault::Unconfirmed) => disk.unsynced.extend(rows.iter().map(|row| row.id)),
@@ -118,9 +110,7 @@ impl Log for MemoryDisk {
         let mut disk = self.disk();
         if disk.repairs_that_fail > 0 {
             disk.repairs_that_fail -= 1;
-            return Err(LogError::Failed {
-                detail: "the simulated disk is still broken".to_owned(),
-            });
+            return Err(LogError::Failed { detail: "the simulated disk is still broken".to_owned() });
         }
         disk.rows.retain(|id, _| id.revision() <= newest);
         disk.unsynced.clear();
@@ -170,11 +160,7 @@ impl MemoryStore {
         let shared = Arc::new(Shared::new(recovered.index));
         let found = (recovered.rows, recovered.garbage);
         let writer = Writer::new(disk.clone(), shared.clone(), clock, limits, found);
-        let inner = Arc::new(Inner {
-            shared,
-            writer: Mutex::new(writer),
-            wake: Notify::new(),
-        });
+        let inner = Arc::new(Inner { shared, writer: Mutex::new(writer), wake: Notify::new() });
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(expire_in_time(Arc::downgrade(&inner)));
         }
@@ -245,23 +231,12 @@ impl Store for MemoryStore {
         if self.inner.shared.is_closed() {
             return Err(CommitError::Closed);
         }
-        let outcome = writer
-            .commit(std::slice::from_ref(&txn))
-            .pop()
-            .expect("one transaction, one outcome");
+        let outcome = writer.commit(std::slice::from_ref(&txn)).pop().expect("one transaction, one outcome");
         if writer.backlog_rows() >= DISCARD_BACKLOG_ROWS {
             writer.maintain();
         }
         drop(writer);
-        if txn.ops.iter().any(|op| {
-            matches!(
-                op,
-                crate::Op::Put {
-                    ttl_seconds: Some(_),
-                    ..
-                }
-            )
-        }) {
+        if txn.ops.iter().any(|op| matches!(op, crate::Op::Put { ttl_seconds: Some(_), .. })) {
             self.inner.wake.notify_one();
         }
         outcome

@@ -76,17 +76,8 @@ pub(crate) fn replay(rows: impl IntoIterator<Item = Row>, cut: Cut) -> Result<Re
 
 impl Replay {
     pub(crate) fn new(cut: Cut) -> Replay {
-        let recovered = Recovered {
-            index: Index::default(),
-            garbage: VecDeque::new(),
-            rows: 0,
-        };
-        Replay {
-            cut,
-            recovered,
-            base_rows: 0,
-            before: None,
-        }
+        let recovered = Recovered { index: Index::default(), garbage: VecDeque::new(), rows: 0 };
+        Replay { cut, recovered, base_rows: 0, before: None }
     }
 
     pub(crate) fn take(&mut self, row: Row) -> Result<(), Damage> {
@@ -128,9 +119,7 @@ impl Replay {
     }
 
     fn check_sequence(&self, id: RowId) -> Result<(), Damage> {
-        let after = self
-            .before
-            .map_or(self.cut.compacted, |(before, _)| before.revision());
+        let after = self.before.map_or(self.cut.compacted, |(before, _)| before.revision());
         let found = id.revision();
         match self.before {
             Some((before, false)) if found == after && id.sub() == before.sub() + 1 => return Ok(()),
@@ -148,9 +137,7 @@ impl Replay {
 
     fn check_end_of_transaction(&self) -> Result<(), Damage> {
         match self.before {
-            Some((before, false)) => Err(Damage::Torn {
-                revision: before.revision(),
-            }),
+            Some((before, false)) => Err(Damage::Torn { revision: before.revision() }),
             _ => Ok(()),
         }
     }
@@ -158,9 +145,7 @@ impl Replay {
     fn apply(&mut self, row: Row) -> Result<(), Damage> {
         let revision = row.id.revision();
         let index = &mut self.recovered.index;
-        let current = index
-            .current(&row.key)
-            .map(|(key, version)| (key.clone(), version.clone()));
+        let current = index.current(&row.key).map(|(key, version)| (key.clone(), version.clone()));
         // Below the cut the rows before a removal, or before an update, may be gone already.
         let whole = revision > self.cut.compacted;
         let fits = match &current {
@@ -168,10 +153,7 @@ impl Replay {
             None => !row.deleted && row.created == revision,
         };
         if row.created > revision || (whole && !fits) {
-            return Err(Damage::Contradiction {
-                key: row.key,
-                revision,
-            });
+            return Err(Damage::Contradiction { key: row.key, revision });
         }
         let kind = match (row.deleted, &current) {
             (true, _) => EventKind::Deleted,
@@ -189,22 +171,9 @@ impl Replay {
             hole: row.hole,
             expires_ms: row.expires_ms,
         });
-        let entry = Entry {
-            key,
-            created: row.created,
-            object,
-        };
-        let event = Event {
-            kind,
-            entry,
-            previous,
-        };
-        index.apply(Change {
-            row: row.id,
-            at_ms: row.at_ms,
-            event,
-            version,
-        });
+        let entry = Entry { key, created: row.created, object };
+        let event = Event { kind, entry, previous };
+        index.apply(Change { row: row.id, at_ms: row.at_ms, event, version });
         Ok(())
     }
 }

@@ -44,17 +44,11 @@ mod tests {
 
     #[test]
     fn the_revision_is_written_into_the_hole_and_replaced_when_the_key_is_removed() {
-        let template = Template {
-            bytes: Bytes::from_static(br#"{"v":"","x":1}"#),
-            revision_hole: Some(6),
-        };
+        let template = Template { bytes: Bytes::from_static(br#"{"v":"","x":1}"#), revision_hole: Some(6) };
         let bytes = fill(&template, Revision(99));
         assert_eq!(&bytes[..], br#"{"v":"99","x":1}"#);
         let object = Encoded::new(bytes, Revision(99));
-        assert_eq!(
-            &refill(&object, Some(6), Revision(100))[..],
-            br#"{"v":"100","x":1}"#
-        );
+        assert_eq!(&refill(&object, Some(6), Revision(100))[..], br#"{"v":"100","x":1}"#);
         assert_eq!(&refill(&object, None, Revision(100))[..], br#"{"v":"99","x":1}"#);
     }
 }

@@ -46,10 +46,7 @@ impl<'a> Overlay<'a> {
     fn current(&self, key: &str) -> Option<(Arc<str>, Version)> {
         match self.keys.get_key_value(key) {
             Some((key, version)) => version.as_ref().map(|version| (key.clone(), version.clone())),
-            None => self
-                .index
-                .current(key)
-                .map(|(key, version)| (key.clone(), version.clone())),
+            None => self.index.current(key).map(|(key, version)| (key.clone(), version.clone())),
         }
     }
 }
@@ -82,16 +79,11 @@ pub(crate) fn evaluate(overlay: &mut Overlay<'_>, txn: &Txn) -> Outcome {
         sub += 1;
         entries.push(Some(change.event.entry.clone()));
         overlay.rows.push(row(&change, op));
-        overlay
-            .keys
-            .insert(change.event.entry.key.clone(), change.version.clone());
+        overlay.keys.insert(change.event.entry.key.clone(), change.version.clone());
         overlay.changes.push(change);
     }
     if sub == 0 {
-        return Ok(Commit {
-            revision: overlay.revision,
-            entries,
-        });
+        return Ok(Commit { revision: overlay.revision, entries });
     }
     overlay.rows.last_mut().expect("a row was added").last = true;
     overlay.revision = revision;
@@ -101,11 +93,7 @@ pub(crate) fn evaluate(overlay: &mut Overlay<'_>, txn: &Txn) -> Outcome {
 fn carry_out(overlay: &Overlay<'_>, op: &Op, row: RowId) -> Option<Change> {
     let revision = row.revision();
     let (kind, entry, previous, version) = match op {
-        Op::Put {
-            key,
-            value,
-            ttl_seconds,
-        } => {
+        Op::Put { key, value, ttl_seconds } => {
             let current = overlay.current(key);
             let created = current.as_ref().map_or(revision, |(_, version)| version.created);
             let version = Version {
@@ -114,11 +102,7 @@ fn carry_out(overlay: &Overlay<'_>, op: &Op, row: RowId) -> Option<Change> {
                 hole: value.revision_hole.map(hole_place),
                 expires_ms: ttl_seconds.map(|seconds| overlay.now_ms + i64::from(seconds) * 1000),
             };
-            let kind = if current.is_some() {
-                EventKind::Updated
-            } else {
-                EventKind::Created
-            };
+            let kind = if current.is_some() { EventKind::Updated } else { EventKind::Created };
             let (key, previous) = match current {
                 Some((key, before)) => (key, Some(before.object)),
                 None => (Arc::from(key.as_str()), None),
@@ -131,24 +115,12 @@ fn carry_out(overlay: &Overlay<'_>, op: &Op, row: RowId) -> Option<Change> {
                 Some(template) => render::fill(template, revision),
                 None => render::refill(&before.object, before.hole, revision),
             };
-            let entry = Entry {
-                key,
-                created: before.created,
-                object: Arc::new(Encoded::new(bytes, revision)),
-            };
+            let entry =
+                Entry { key, created: before.created, object: Arc::new(Encoded::new(bytes, revision)) };
             (EventKind::Deleted, entry, Some(before.object), None)
         }
     };
-    Some(Change {
-        row,
-        at_ms: overlay.now_ms,
-        event: Event {
-            kind,
-            entry,
-            previous,
-        },
-        version,
-    })
+    Some(Change { row, at_ms: overlay.now_ms, event: Event { kind, entry, previous }, version })
 }
 
 fn row(change: &Change, op: &Op) -> Row {
@@ -171,11 +143,7 @@ fn row(change: &Change, op: &Op) -> Row {
 }
 
 fn entry(key: Arc<str>, version: &Version) -> Entry {
-    Entry {
-        key,
-        created: version.created,
-        object: version.object.clone(),
-    }
+    Entry { key, created: version.created, object: version.object.clone() }
 }
 
 fn hole_place(hole: usize) -> u32 {
@@ -184,10 +152,7 @@ fn hole_place(hole: usize) -> u32 {
 
 fn check_form(txn: &Txn) -> Result<(), String> {
     if txn.ops.len() > TXN_OPS_MAX {
-        return Err(format!(
-            "{} operations; at most {TXN_OPS_MAX} go into one transaction",
-            txn.ops.len()
-        ));
+        return Err(format!("{} operations; at most {TXN_OPS_MAX} go into one transaction", txn.ops.len()));
     }
     let mut seen = HashSet::new();
     for op in &txn.ops {
@@ -196,10 +161,7 @@ fn check_form(txn: &Txn) -> Result<(), String> {
             Op::Delete { key, last } => (key, last.as_ref()),
         };
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(format!(
-                "a key of {} bytes; keys have 1 to {KEY_BYTES_MAX}",
-                key.len()
-            ));
+            return Err(format!("a key of {} bytes; keys have 1 to {KEY_BYTES_MAX}", key.len()));
         }
         if !seen.insert(key) {
             return Err(format!("the key {key} is written twice"));
@@ -214,14 +176,12 @@ fn check_form(txn: &Txn) -> Result<(), String> {
 fn check_template(key: &str, template: &Template) -> Result<(), String> {
     let length = template.bytes.len();
     if length > VALUE_BYTES_MAX {
-        return Err(format!(
-            "the value of {key} has {length} bytes; at most {VALUE_BYTES_MAX} are stored"
-        ));
+        return Err(format!("the value of {key} has {length} bytes; at most {VALUE_BYTES_MAX} are stored"));
     }
     match template.revision_hole {
-        Some(hole) if hole > length => Err(format!(
-            "the revision of {key} would stand at {hole}, beyond its {length} bytes"
-        )),
+        Some(hole) if hole > length => {
+            Err(format!("the revision of {key} would stand at {hole}, beyond its {length} bytes"))
+        }
         _ => Ok(()),
     }
 }

@@ -52,15 +52,7 @@ impl<L: Log> Writer<L> {
     ) -> Writer<L> {
         let (rows, garbage) = recovered;
         shared.set_file_bytes(log.file_bytes());
-        let mut writer = Writer {
-            log,
-            shared,
-            clock,
-            limits,
-            garbage,
-            rows,
-            suspect: false,
-        };
+        let mut writer = Writer { log, shared, clock, limits, garbage, rows, suspect: false };
         writer.trim();
         writer
     }
@@ -99,10 +91,7 @@ impl<L: Log> Writer<L> {
                 if let Err(error) = self.repair() {
                     tracing::error!(%error, "the store's log could not be repaired; the next write tries again");
                 }
-                outcomes
-                    .into_iter()
-                    .map(|outcome| spoiled(outcome, &error))
-                    .collect()
+                outcomes.into_iter().map(|outcome| spoiled(outcome, &error)).collect()
             }
         }
     }
@@ -111,10 +100,7 @@ impl<L: Log> Writer<L> {
         let now_ms = self.now_ms();
         let index = self.shared.index();
         let mut overlay = Overlay::over(&index, now_ms);
-        let outcomes = txns
-            .iter()
-            .map(|txn| transaction::evaluate(&mut overlay, txn))
-            .collect();
+        let outcomes = txns.iter().map(|txn| transaction::evaluate(&mut overlay, txn)).collect();
         let (changes, rows) = overlay.into_parts();
         (outcomes, changes, rows)
     }
@@ -130,10 +116,7 @@ impl<L: Log> Writer<L> {
     pub(crate) fn expire(&mut self) -> Option<u64> {
         let now_ms = self.now_ms();
         let due = self.shared.index().expired(now_ms, EXPIRED_PER_BATCH);
-        let txns: Vec<Txn> = due
-            .into_iter()
-            .map(|(key, revision)| removal(&key, revision))
-            .collect();
+        let txns: Vec<Txn> = due.into_iter().map(|(key, revision)| removal(&key, revision)).collect();
         if !txns.is_empty() {
             let failed = self.commit(&txns).into_iter().filter(Result::is_err).count();
             if failed > 0 {
@@ -169,10 +152,7 @@ impl<L: Log> Writer<L> {
             (index.oldest(), index.history_len() as u64)
         };
         let left = self.rows - step as u64;
-        let cut = Cut {
-            compacted,
-            base_rows: left - window,
-        };
+        let cut = Cut { compacted, base_rows: left - window };
         match self.log.discard(&rows, cut) {
             Ok(()) => {
                 self.garbage.drain(..step);
@@ -190,9 +170,7 @@ impl<L: Log> Writer<L> {
 
     fn trim(&mut self) {
         let now_ms = self.now_ms();
-        self.shared
-            .index_mut()
-            .trim(&self.limits, now_ms, &mut self.garbage);
+        self.shared.index_mut().trim(&self.limits, now_ms, &mut self.garbage);
     }
 
     pub(crate) fn close(&mut self) {
@@ -210,14 +188,8 @@ const EXPIRY_RETRY_MS: u64 = 1000;
 
 fn removal(key: &str, revision: Revision) -> Txn {
     Txn {
-        compares: vec![Compare {
-            key: key.to_owned(),
-            expected: Expected::At(revision),
-        }],
-        ops: vec![Op::Delete {
-            key: key.to_owned(),
-            last: None,
-        }],
+        compares: vec![Compare { key: key.to_owned(), expected: Expected::At(revision) }],
+        ops: vec![Op::Delete { key: key.to_owned(), last: None }],
     }
 }
 

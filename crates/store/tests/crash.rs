@@ -21,10 +21,7 @@ const WRITERS: usize = 8;
 fn open(directory: &Path) -> SqliteStore {
     let mut options = Options::new(Arc::new(TestClock::default()));
     // A short history, so that compaction and checkpoints run all the time as well.
-    options.history = HistoryLimits {
-        events_max: 200,
-        ..HistoryLimits::default()
-    };
+    options.history = HistoryLimits { events_max: 200, ..HistoryLimits::default() };
     SqliteStore::open(directory, options).expect("opens after a kill")
 }
 
@@ -34,10 +31,7 @@ fn child_writes_until_it_is_killed() {
     let Some(directory) = std::env::var_os(DIRECTORY) else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let store = Arc::new(open(Path::new(&directory)));
     let work = tokio::task::LocalSet::new();
     for writer in 0..WRITERS {
@@ -45,15 +39,11 @@ fn child_writes_until_it_is_killed() {
         work.spawn_local(async move {
             for number in 0_u64.. {
                 let key = format!("/{writer}/{}", number % 50);
-                let ops = vec![
-                    put(&key, &format!("{number}")),
-                    put(&format!("{key}/twin"), &format!("{number}")),
-                ];
+                let ops =
+                    vec![put(&key, &format!("{number}")), put(&format!("{key}/twin"), &format!("{number}"))];
                 let done = store.commit(common::txn(ops)).await.expect("commits");
                 let line = format!("ack {} {key} {number}\n", done.revision);
-                std::io::stdout()
-                    .write_all(line.as_bytes())
-                    .expect("the parent listens");
+                std::io::stdout().write_all(line.as_bytes()).expect("the parent listens");
             }
         });
     }
@@ -63,12 +53,7 @@ fn child_writes_until_it_is_killed() {
 /// Runs the child, kills it after `acks` acknowledgements, and returns all that it printed.
 fn killed_after(directory: &Path, acks: usize) -> Vec<(u64, String, u64)> {
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args([
-            "child_writes_until_it_is_killed",
-            "--exact",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["child_writes_until_it_is_killed", "--exact", "--nocapture", "--test-threads=1"])
         .env(DIRECTORY, directory)
         .stdout(Stdio::piped())
         .spawn()
@@ -101,27 +86,16 @@ async fn every_acknowledged_write_survives_a_kill_at_any_moment() {
         let seen = killed_after(directory.path(), acks);
         let store = open(directory.path());
         for (revision, key, number) in &seen {
-            assert!(
-                *revision > newest,
-                "revision {revision} was given out before (round {round})"
-            );
+            assert!(*revision > newest, "revision {revision} was given out before (round {round})");
             let entry = store.get(key).expect("an acknowledged key is there");
-            let value: u64 = std::str::from_utf8(entry.object.bytes())
-                .expect("text")
-                .parse()
-                .expect("a number");
+            let value: u64 =
+                std::str::from_utf8(entry.object.bytes()).expect("text").parse().expect("a number");
             let later = entry.object.revision() > Revision(*revision);
-            assert!(
-                later || value == *number,
-                "round {round}: {key} is {value}, acknowledged was {number}"
-            );
+            assert!(later || value == *number, "round {round}: {key} is {value}, acknowledged was {number}");
             let twin = store.get(&format!("{key}/twin")).expect("both or none");
             assert_eq!(twin.object.revision(), entry.object.revision(), "both or none");
         }
         newest = store.revision().0;
-        assert!(
-            seen.iter().all(|(revision, ..)| *revision <= newest),
-            "round {round}"
-        );
+        assert!(seen.iter().all(|(revision, ..)| *revision <= newest), "round {round}");
     }
 }

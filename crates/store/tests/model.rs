@@ -17,29 +17,16 @@ const EVENTS_MAX: usize = 12;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Write {
-        ops: Vec<(u8, Option<u8>)>,
-        compare: Option<(u8, u8)>,
-    },
-    Watch {
-        prefix: u8,
-        back: u8,
-    },
-    Read {
-        prefix: u8,
-        back: u8,
-        limit: u8,
-    },
+    Write { ops: Vec<(u8, Option<u8>)>, compare: Option<(u8, u8)> },
+    Watch { prefix: u8, back: u8 },
+    Read { prefix: u8, back: u8, limit: u8 },
     Compact,
     Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let op = (0..9_u8, proptest::option::weighted(0.7, any::<u8>()));
-    let write = (
-        proptest::collection::vec(op, 1..4),
-        proptest::option::of((0..9_u8, 0..4_u8)),
-    );
+    let write = (proptest::collection::vec(op, 1..4), proptest::option::of((0..9_u8, 0..4_u8)));
     prop_oneof![
         8 => write.prop_map(|(ops, compare)| Step::Write { ops, compare }),
         2 => (0..4_u8, 0..20_u8).prop_map(|(prefix, back)| Step::Watch { prefix, back }),
@@ -102,10 +89,7 @@ impl Model {
                 (Some(value), found) => {
                     let created = found.as_ref().map_or(revision, |(created, ..)| *created);
                     contents.insert(key.clone(), (created, revision, value.to_string()));
-                    format!(
-                        "{}{key}@{revision}={value}",
-                        if found.is_some() { '~' } else { '+' }
-                    )
+                    format!("{}{key}@{revision}={value}", if found.is_some() { '~' } else { '+' })
                 }
                 (None, Some((_, _, last))) => {
                     contents.remove(&key);
@@ -126,10 +110,8 @@ impl Model {
     }
 
     fn after(&self, prefix: &str, after: u64) -> Vec<String> {
-        let wanted = self
-            .events
-            .iter()
-            .filter(|(revision, key, _)| *revision > after && key.starts_with(prefix));
+        let wanted =
+            self.events.iter().filter(|(revision, key, _)| *revision > after && key.starts_with(prefix));
         wanted.map(|(_, _, line)| line.clone()).collect()
     }
 }
@@ -160,54 +142,32 @@ fn check_read(store: &MemoryStore, model: &Model, range: &Range) {
         Err(other) => panic!("{other}"),
     };
     assert!(at >= model.oldest());
-    let wanted = model.states[at as usize]
-        .iter()
-        .filter(|(key, _)| key.starts_with(&range.prefix));
+    let wanted = model.states[at as usize].iter().filter(|(key, _)| key.starts_with(&range.prefix));
     let wanted: Vec<_> = wanted.map(|(key, found)| (key.clone(), found.clone())).collect();
-    let shown = if range.limit == 0 {
-        wanted.len()
-    } else {
-        range.limit.min(wanted.len())
-    };
+    let shown = if range.limit == 0 { wanted.len() } else { range.limit.min(wanted.len()) };
     assert_eq!(page.remaining, wanted.len() - shown);
     let got = page.entries.iter().map(|entry| {
         let value = String::from_utf8(entry.object.bytes().to_vec()).expect("text");
-        (
-            entry.key.to_string(),
-            (entry.created.0, entry.object.revision().0, value),
-        )
+        (entry.key.to_string(), (entry.created.0, entry.object.revision().0, value))
     });
     assert_eq!(got.collect::<Vec<_>>(), wanted[..shown]);
-    let live = model
-        .contents()
-        .keys()
-        .filter(|key| key.starts_with(&range.prefix))
-        .count();
+    let live = model.contents().keys().filter(|key| key.starts_with(&range.prefix)).count();
     assert_eq!(store.count(&range.prefix), live);
 }
 
 fn open(disk: &MemoryDisk) -> MemoryStore {
-    let limits = HistoryLimits {
-        events_max: EVENTS_MAX,
-        ..HistoryLimits::default()
-    };
+    let limits = HistoryLimits { events_max: EVENTS_MAX, ..HistoryLimits::default() };
     MemoryStore::open(disk, Arc::new(TestClock::default()), limits).expect("what was written is whole")
 }
 
 fn write(store: &MemoryStore, model: &mut Model, ops: Vec<(u8, Option<u8>)>, compare: Option<(u8, u8)>) {
     let ops: BTreeMap<_, _> = ops.into_iter().collect();
-    let compares = compare.map(|(number, what)| Compare {
-        key: key(number),
-        expected: model.expected(what),
-    });
+    let compares = compare.map(|(number, what)| Compare { key: key(number), expected: model.expected(what) });
     let writes = ops.iter().map(|(number, value)| match value {
         Some(value) => put(&key(*number), &value.to_string()),
         None => delete(&key(*number)),
     });
-    let txn = Txn {
-        compares: compares.into_iter().collect(),
-        ops: writes.collect(),
-    };
+    let txn = Txn { compares: compares.into_iter().collect(), ops: writes.collect() };
     let outcome = store.commit(txn).now_or_never().expect("at once");
     let holds = compare.is_none_or(|compare| model.holds(compare));
     assert_eq!(outcome.is_ok(), holds);
@@ -219,10 +179,7 @@ fn write(store: &MemoryStore, model: &mut Model, ops: Vec<(u8, Option<u8>)>, com
 fn run(steps: Vec<Step>) {
     let disk = MemoryDisk::default();
     let mut store = open(&disk);
-    let mut model = Model {
-        states: vec![Contents::new()],
-        events: Vec::new(),
-    };
+    let mut model = Model { states: vec![Contents::new()], events: Vec::new() };
     let mut watches = Vec::new();
     for step in steps {
         match step {
@@ -232,30 +189,17 @@ fn run(steps: Vec<Step>) {
                 match store.watch(&prefix, Revision(after)) {
                     Ok(watcher) => {
                         assert!(after >= model.oldest());
-                        watches.push(Watch {
-                            watcher,
-                            prefix,
-                            after,
-                        });
+                        watches.push(Watch { watcher, prefix, after });
                     }
                     Err(error) => assert!(after < model.oldest(), "{error}"),
                 }
             }
-            Step::Read {
-                prefix: number,
-                back,
-                limit,
-            } => {
+            Step::Read { prefix: number, back, limit } => {
                 let at = Some(Revision(model.newest().saturating_sub(u64::from(back))));
                 check_read(
                     &store,
                     &model,
-                    &Range {
-                        prefix: prefix(number),
-                        after: None,
-                        limit: limit.into(),
-                        at,
-                    },
+                    &Range { prefix: prefix(number), after: None, limit: limit.into(), at },
                 );
             }
             Step::Compact => store.compact(),

@@ -22,43 +22,22 @@ fn open(directory: &Path) -> SqliteStore {
 async fn everything_is_there_after_a_restart_and_watches_resume() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
-    commit(&store, vec![put_object("/a", None), put("/b", "b")])
-        .await
-        .expect("commits");
-    commit(&store, vec![put_object("/a", None)])
-        .await
-        .expect("commits");
+    commit(&store, vec![put_object("/a", None), put("/b", "b")]).await.expect("commits");
+    commit(&store, vec![put_object("/a", None)]).await.expect("commits");
     commit(&store, vec![delete("/b")]).await.expect("commits");
     store.close().await;
-    assert!(matches!(
-        commit(&store, vec![put("/c", "x")]).await,
-        Err(CommitError::Closed)
-    ));
+    assert!(matches!(commit(&store, vec![put("/c", "x")]).await, Err(CommitError::Closed)));
     drop(store);
     let store = open(directory.path());
     assert_eq!((store.revision(), store.count("")), (Revision(3), 1));
     let entry = store.get("/a").expect("is there");
-    assert_eq!(
-        (entry.created, entry.object.revision()),
-        (Revision(1), Revision(2))
-    );
+    assert_eq!((entry.created, entry.object.revision()), (Revision(1), Revision(2)));
     let mut watcher = store.watch("/", Revision(1)).expect("watches");
     assert_eq!(next(&mut watcher).await, r#"~/a@2={"resourceVersion":"2","x":1}"#);
     assert_eq!(next(&mut watcher).await, "-/b@3=b");
-    let was = store
-        .range(&Range {
-            at: Some(Revision(1)),
-            ..Range::default()
-        })
-        .expect("reads");
+    let was = store.range(&Range { at: Some(Revision(1)), ..Range::default() }).expect("reads");
     assert_eq!(was.entries.len(), 2);
-    assert_eq!(
-        commit(&store, vec![put("/c", "c")])
-            .await
-            .expect("commits")
-            .revision,
-        Revision(4)
-    );
+    assert_eq!(commit(&store, vec![put("/c", "c")]).await.expect("commits").revision, Revision(4));
 }
 
 #[tokio::test]
@@ -66,10 +45,7 @@ async fn compaction_keeps_the_file_bounded_and_survives_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let clock = Arc::new(TestClock::default());
     let mut few = options(&clock);
-    few.history = HistoryLimits {
-        events_max: 10,
-        ..HistoryLimits::default()
-    };
+    few.history = HistoryLimits { events_max: 10, ..HistoryLimits::default() };
     let store = SqliteStore::open(directory.path(), few.clone()).expect("opens");
     let value = "x".repeat(20_000);
     let mut largest = 0;
@@ -78,24 +54,14 @@ async fn compaction_keeps_the_file_bounded_and_survives_a_restart() {
         commit(&store, ops).await.expect("commits");
         largest = largest.max(store.stats().file_bytes);
     }
-    commit(
-        &store,
-        (0..16).map(|number| delete(&format!("/{number}"))).collect(),
-    )
-    .await
-    .expect("commits");
+    commit(&store, (0..16).map(|number| delete(&format!("/{number}"))).collect()).await.expect("commits");
     clock.advance(601);
-    until("compaction is done", || {
-        store.stats().file_bytes < 64 << 20 && store.stats().history_events == 0
-    })
-    .await;
+    until("compaction is done", || store.stats().file_bytes < 64 << 20 && store.stats().history_events == 0)
+        .await;
     drop(store);
     let store = SqliteStore::open(directory.path(), few).expect("opens");
     assert_eq!((store.revision(), store.count("")), (Revision(301), 0));
-    assert!(
-        largest < 96 << 20,
-        "94 MB were written, {largest} bytes at the most were kept"
-    );
+    assert!(largest < 96 << 20, "94 MB were written, {largest} bytes at the most were kept");
 }
 
 #[tokio::test]
@@ -103,9 +69,7 @@ async fn a_key_expires_across_a_restart_and_its_removal_is_an_event() {
     let directory = tempfile::tempdir().expect("a directory");
     let clock = Arc::new(TestClock::default());
     let store = SqliteStore::open(directory.path(), options(&clock)).expect("opens");
-    commit(&store, vec![put_object("/a", Some(60))])
-        .await
-        .expect("commits");
+    commit(&store, vec![put_object("/a", Some(60))]).await.expect("commits");
     drop(store);
     let store = SqliteStore::open(directory.path(), options(&clock)).expect("opens");
     let mut watcher = store.watch("/", Revision(1)).expect("watches");
@@ -118,12 +82,8 @@ async fn a_key_expires_across_a_restart_and_its_removal_is_an_event() {
 async fn a_second_opener_is_told_who_has_the_directory() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
-    let second = SqliteStore::open(directory.path(), options(&Arc::default()))
-        .err()
-        .expect("refused");
-    let OpenError::InUse { pid, .. } = second else {
-        panic!("in use: {second}")
-    };
+    let second = SqliteStore::open(directory.path(), options(&Arc::default())).err().expect("refused");
+    let OpenError::InUse { pid, .. } = second else { panic!("in use: {second}") };
     assert_eq!(pid, Some(std::process::id()));
     drop(store);
     open(directory.path());
@@ -133,26 +93,18 @@ async fn a_second_opener_is_told_who_has_the_directory() {
 async fn filled(directory: &Path) -> PathBuf {
     let store = open(directory);
     for number in 0..50 {
-        commit(
-            &store,
-            vec![put(&format!("/{number}"), "a value to be found"), put("/x", "y")],
-        )
-        .await
-        .expect("commits");
+        commit(&store, vec![put(&format!("/{number}"), "a value to be found"), put("/x", "y")])
+            .await
+            .expect("commits");
     }
     store.close().await;
     directory.join("store.db")
 }
 
 fn assert_damaged(directory: &Path) {
-    let error = SqliteStore::open(directory, options(&Arc::default()))
-        .err()
-        .expect("refused");
+    let error = SqliteStore::open(directory, options(&Arc::default())).err().expect("refused");
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
-    assert!(
-        error.to_string().contains("restore the directory from a copy"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("restore the directory from a copy"), "{error}");
 }
 
 #[tokio::test]
@@ -160,14 +112,8 @@ async fn a_changed_byte_in_a_value_is_damage() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = filled(directory.path()).await;
     let bytes = std::fs::read(&file).expect("reads");
-    let place = bytes
-        .windows(7)
-        .rposition(|window| window == b"a value")
-        .expect("is there");
-    let opened = std::fs::OpenOptions::new()
-        .write(true)
-        .open(&file)
-        .expect("opens");
+    let place = bytes.windows(7).rposition(|window| window == b"a value").expect("is there");
+    let opened = std::fs::OpenOptions::new().write(true).open(&file).expect("opens");
     opened.write_all_at(b"A", place as u64).expect("writes");
     assert_damaged(directory.path());
 }
@@ -177,10 +123,7 @@ async fn a_file_that_is_empty_or_cut_short_or_overwritten_is_damage() {
     for harm in ["empty", "short", "page"] {
         let directory = tempfile::tempdir().expect("a directory");
         let file = filled(directory.path()).await;
-        let opened = std::fs::OpenOptions::new()
-            .write(true)
-            .open(&file)
-            .expect("opens");
+        let opened = std::fs::OpenOptions::new().write(true).open(&file).expect("opens");
         let length = opened.metadata().expect("is there").len();
         match harm {
             "empty" => opened.set_len(0).expect("cuts"),
@@ -202,10 +145,7 @@ async fn rows_that_are_missing_are_damage() {
     ] {
         let directory = tempfile::tempdir().expect("a directory");
         let file = filled(directory.path()).await;
-        rusqlite::Connection::open(&file)
-            .expect("opens")
-            .execute_batch(sql)
-            .expect("runs");
+        rusqlite::Connection::open(&file).expect("opens").execute_batch(sql).expect("runs");
         assert_damaged(directory.path());
     }
 }
@@ -218,17 +158,10 @@ async fn a_store_at_its_size_limit_takes_deletions_and_then_writes_again() {
     small.size_limit_bytes = 1 << 20;
     let store = SqliteStore::open(directory.path(), small).expect("opens");
     fill_until_full(&store).await;
-    commit(
-        &store,
-        (0..12).map(|number| delete(&format!("/{number}"))).collect(),
-    )
-    .await
-    .expect("deletes");
+    commit(&store, (0..12).map(|number| delete(&format!("/{number}"))).collect()).await.expect("deletes");
     clock.advance(601);
     until("the room is free", || store.stats().history_events == 0).await;
-    commit(&store, vec![put("/new", &"x".repeat(40_000))])
-        .await
-        .expect("has room");
+    commit(&store, vec![put("/new", &"x".repeat(40_000))]).await.expect("has room");
 }
 
 /// The files as a killed process leaves them, commits still in the WAL: copied while the store is open.
@@ -236,9 +169,7 @@ async fn killed(target: &Path) -> PathBuf {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
     for number in 0..20 {
-        commit(&store, vec![put(&format!("/{number}"), "value")])
-            .await
-            .expect("commits");
+        commit(&store, vec![put(&format!("/{number}"), "value")]).await.expect("commits");
     }
     for name in ["store.db", "store.db-wal"] {
         std::fs::copy(directory.path().join(name), target.join(name)).expect("copies");
@@ -249,12 +180,8 @@ async fn killed(target: &Path) -> PathBuf {
 #[tokio::test]
 async fn a_torn_end_of_the_wal_loses_only_the_write_that_was_torn() {
     let target = tempfile::tempdir().expect("a directory");
-    let wal = std::fs::OpenOptions::new()
-        .write(true)
-        .open(killed(target.path()).await)
-        .expect("opens");
-    wal.set_len(wal.metadata().expect("is there").len() - 100)
-        .expect("cuts");
+    let wal = std::fs::OpenOptions::new().write(true).open(killed(target.path()).await).expect("opens");
+    wal.set_len(wal.metadata().expect("is there").len() - 100).expect("cuts");
     let store = open(target.path());
     assert_eq!((store.revision(), store.count("")), (Revision(19), 19));
 }
@@ -298,9 +225,7 @@ impl SmallDisk {
             .args(["-t", "tmpfs", "-o", "size=2m", "none"])
             .arg(directory.path())
             .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then_some(SmallDisk(directory))
+        mounted.is_ok_and(|status| status.success()).then_some(SmallDisk(directory))
     }
 }
 
@@ -324,14 +249,9 @@ async fn a_full_disk_refuses_writes_loses_nothing_and_goes_on_when_there_is_room
     assert!(written > 0);
     assert_eq!(store.count(""), written as usize);
     std::fs::remove_file(&ballast).expect("removes");
-    let done = commit(&store, vec![put("/after", "x")])
-        .await
-        .expect("has room again");
+    let done = commit(&store, vec![put("/after", "x")]).await.expect("has room again");
     assert_eq!(done.revision, Revision(written + 1));
     drop(store);
     let store = open(&directory);
-    assert_eq!(
-        (store.count(""), store.revision()),
-        (written as usize + 1, Revision(written + 1))
-    );
+    assert_eq!((store.count(""), store.revision()), (written as usize + 1, Revision(written + 1)));
 }

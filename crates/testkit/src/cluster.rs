@@ -80,14 +80,11 @@ impl Cluster {
         Cluster { directory, process: None, native, port, number, _ranges: ranges }
     }
 
-    /// Starts the process, again after [`Cluster::kill`] or [`Cluster::stop`], and waits until the API answers.
+    /// Starts the process, again after [`Cluster::kill`] or [`Cluster::stop`], and waits until the API
+    /// answers.
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "the cluster runs already");
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.log())
-            .expect("a log file");
+        let log = std::fs::File::options().create(true).append(true).open(self.log()).expect("a log file");
         let mut command = Command::new(binary());
         command
             .args(["-v", "up", "--runtime", if self.native { "native" } else { "simulated" }])

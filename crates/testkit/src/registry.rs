@@ -1,7 +1,8 @@
 //! A registry on loopback that serves images from archives, for tests that pull.
 //!
 //! It speaks the reading half of the OCI distribution protocol over plain HTTP, as registries on loopback
-//! do. Images are pushed by the test itself, also while a cluster already asks for them. It ends with its value.
+//! do. Images are pushed by the test itself, also while a cluster already asks for them. It ends with its
+//! value.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

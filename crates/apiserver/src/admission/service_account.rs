@@ -11,8 +11,7 @@ use super::{Operation, Plugin, Review};
 use crate::api::Api;
 use crate::request::Address;
 
-const SERVICE_ACCOUNTS: GroupVersionResource =
-    GroupVersionResource::constant("", "v1", "serviceaccounts");
+const SERVICE_ACCOUNTS: GroupVersionResource = GroupVersionResource::constant("", "v1", "serviceaccounts");
 /// A new namespace gets its account a moment later: so often a pod waits for it…
 const DEFAULT_TRIES: usize = 10;
 /// …and so long each time, one second together.
@@ -52,9 +51,8 @@ impl Plugin for ServiceAccount {
                 tokio::time::sleep(DEFAULT_PAUSE).await;
             }
         }
-        let detail = format!(
-            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
-        );
+        let detail =
+            format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         Err(Status::forbidden(&review.address.kind.gvr, &review.address.name, &detail))
     }
 }

@@ -117,11 +117,11 @@ fn inherit(new: &mut Value, old: &Value) {
     let needs = takes_node_ports(new);
     let before = old["ports"].as_array().cloned().unwrap_or_default();
     for port in new["ports"].as_array_mut().into_iter().flatten() {
-        let same = |other: &&Value| {
-            other["port"] == port["port"] && protocol(other) == protocol(port)
-        };
+        let same = |other: &&Value| other["port"] == port["port"] && protocol(other) == protocol(port);
         match before.iter().find(same).map(|other| other["nodePort"].clone()) {
-            Some(number) if needs && port["nodePort"].is_null() && !number.is_null() => port["nodePort"] = number,
+            Some(number) if needs && port["nodePort"].is_null() && !number.is_null() => {
+                port["nodePort"] = number
+            }
             Some(number) if !needs && port["nodePort"] == number => {
                 port.as_object_mut().map(|port| port.remove("nodePort"));
             }
@@ -138,12 +138,7 @@ fn takes_node_ports(spec: &Value) -> bool {
     }
 }
 
-fn address(
-    api: &Api,
-    review: &Review<'_>,
-    object: &mut Value,
-    had: &BTreeSet<String>,
-) -> Result<(), Status> {
+fn address(api: &Api, review: &Review<'_>, object: &mut Value, had: &BTreeSet<String>) -> Result<(), Status> {
     let spec = &mut object["spec"];
     if spec["type"] == "ExternalName" {
         return Ok(());
@@ -180,12 +175,7 @@ fn address(
     Ok(())
 }
 
-fn check_chosen(
-    api: &Api,
-    review: &Review<'_>,
-    text: &str,
-    had: &BTreeSet<String>,
-) -> Result<(), Status> {
+fn check_chosen(api: &Api, review: &Review<'_>, text: &str, had: &BTreeSet<String>) -> Result<(), Status> {
     let key = format!("{ADDRESSES}{text}");
     if had.contains(&key) {
         return Ok(());
@@ -274,7 +264,11 @@ fn node_ports(
                     .or_else(|| (first..=last).find(free));
                 let Some(number) = number else {
                     let error = Error::invalid(&path, 0, "failed to allocate a nodePort: range is full");
-                    return Err(Status::invalid(&review.address.kind.gvk, &review.address.name, &vec![error]));
+                    return Err(Status::invalid(
+                        &review.address.kind.gvk,
+                        &review.address.name,
+                        &vec![error],
+                    ));
                 };
                 taken.insert(node_port_key(u64::from(number), &protocol));
                 port["nodePort"] = number.into();

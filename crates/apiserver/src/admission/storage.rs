@@ -15,10 +15,8 @@ use store::Range;
 
 const STORAGE_CLASSES: GroupVersionResource =
     GroupVersionResource::constant("storage.k8s.io", "v1", "storageclasses");
-const IS_DEFAULT: [&str; 2] = [
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-];
+const IS_DEFAULT: [&str; 2] =
+    ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// A claim that names no class gets the default one.
@@ -36,7 +34,9 @@ impl Plugin for DefaultStorageClass {
         let creates = review.operation == Operation::Create && review.is("", "PersistentVolumeClaim");
         let named = !object["spec"]["storageClassName"].is_null()
             || object["metadata"]["annotations"].get(CLASS_ANNOTATION).is_some();
-        if creates && !named && object["spec"].is_object()
+        if creates
+            && !named
+            && object["spec"].is_object()
             && let Some(name) = default_class(api)?
         {
             object["spec"]["storageClassName"] = name.into();
@@ -108,9 +108,8 @@ impl Plugin for ClaimResize {
         if !review.is("", "PersistentVolumeClaim") || !grows(new, old) {
             return Ok(());
         }
-        let refuse = |detail: &str| {
-            Err(Status::forbidden(&review.address.kind.gvr, &review.address.name, detail))
-        };
+        let refuse =
+            |detail: &str| Err(Status::forbidden(&review.address.kind.gvr, &review.address.name, detail));
         if old["status"]["phase"] != "Bound" {
             return refuse("Only bound persistent volume claims can be expanded");
         }
@@ -134,9 +133,7 @@ impl Plugin for ClaimResize {
 
 fn grows(new: &Value, old: &Value) -> bool {
     let storage = |claim: &Value| {
-        claim["spec"]["resources"]["requests"]["storage"]
-            .as_str()
-            .and_then(|text| Quantity::parse(text).ok())
+        claim["spec"]["resources"]["requests"]["storage"].as_str().and_then(|text| Quantity::parse(text).ok())
     };
     matches!((storage(new), storage(old)), (Some(new), Some(old)) if new > old)
 }

@@ -44,7 +44,8 @@ pub(super) fn health(api: &Api, path: &str) -> Option<Answer> {
 
 fn version() -> serde_json::Value {
     json!({
-        "major": "1", "minor": "37", "gitVersion": format!("{GIT_VERSION}+ordinal.{}", env!("CARGO_PKG_VERSION")),
+        "major": "1", "minor": "37",
+        "gitVersion": format!("{GIT_VERSION}+ordinal.{}", env!("CARGO_PKG_VERSION")),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "none", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, go_arch()),

@@ -13,5 +13,5 @@ mod route;
 mod server;
 mod watch;
 
-pub use server::serve;
 pub(crate) use server::Carrier;
+pub use server::serve;

@@ -56,8 +56,5 @@ pub(crate) fn shape(accept: &str) -> Result<Shape, Status> {
             Some(_) => {}
         }
     }
-    Err(Status::new(
-        Reason::NotAcceptable,
-        "only the following media types are accepted: application/json",
-    ))
+    Err(Status::new(Reason::NotAcceptable, "only the following media types are accepted: application/json"))
 }

@@ -51,7 +51,8 @@ pub(super) async fn answer(
         "finalize" if kind.subresources.contains(&Subresource::Finalize) => Part::Finalize,
         _ => return subresource(api, asked, &address, request).await,
     };
-    let closing = request.extensions().get::<Carrier>().map(|carrier| carrier.closing.clone()).unwrap_or_default();
+    let closing =
+        request.extensions().get::<Carrier>().map(|carrier| carrier.closing.clone()).unwrap_or_default();
     // An answer in no form that the client takes must be refused before anything is written.
     negotiate::shape(accept(asked))?;
     include(asked)?;

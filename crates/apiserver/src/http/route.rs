@@ -46,8 +46,14 @@ async fn routed(api: &Arc<Api>, user: &User, request: Request<Incoming>) -> Resu
         Some(ApiPath::Resource(resource)) => resource,
         other => {
             let verb = request.method().as_str().to_lowercase();
-            let attributes =
-                Attributes { verb: &verb, group: "", resource: "", namespace: "", name: "", path: uri.path() };
+            let attributes = Attributes {
+                verb: &verb,
+                group: "",
+                resource: "",
+                namespace: "",
+                name: "",
+                path: uri.path(),
+            };
             authorize(api, user, &attributes)?;
             if request.method() != Method::GET {
                 return Err(Status::no_such_path());

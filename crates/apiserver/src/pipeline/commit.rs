@@ -79,10 +79,9 @@ fn refused(error: &CommitError) -> Status {
             let text = format!("the store has no room, writes are refused until there is: {detail}");
             Status::new(Reason::InsufficientStorage, text)
         }
-        CommitError::Refused { detail } => Status::new(
-            Reason::RequestEntityTooLarge,
-            format!("the store refuses the write: {detail}"),
-        ),
+        CommitError::Refused { detail } => {
+            Status::new(Reason::RequestEntityTooLarge, format!("the store refuses the write: {detail}"))
+        }
         CommitError::Closed => Status::new(Reason::ServiceUnavailable, "the server is shutting down"),
         CommitError::Unknown { .. } | CommitError::Conflict { .. } => Status::internal(error),
     }

@@ -28,9 +28,7 @@ impl Continuation {
     /// What a client sent back.
     pub(crate) fn decode(text: &str) -> Result<Continuation, Status> {
         let invalid = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
-            .map_err(|_| invalid("not base64"))?;
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| invalid("not base64"))?;
         let token: Value = serde_json::from_slice(&bytes).map_err(|_| invalid("not JSON"))?;
         if token["v"] != "meta.k8s.io/v1" {
             return Err(invalid("server does not recognize this encoded version"));

@@ -12,9 +12,9 @@ use model::status::Status;
 use serde_json::Value;
 use store::Expected;
 
+use super::TRIES_MAX;
 use super::commit::Outcome;
 use super::metadata::{self, FOREGROUND, ORPHAN};
-use super::TRIES_MAX;
 use crate::admission::{Operation, Review};
 use crate::api::Api;
 use crate::kind::{Kind, Subresource};
@@ -97,7 +97,8 @@ pub(crate) fn success(address: &Address, last: &Encoded) -> Result<Value, Status
 
 fn check_precondition(address: &Address, old: &Value, options: &DeleteOptions) -> Result<(), Status> {
     let conflict = |what: &str, asked: &str, stored: &str| {
-        let detail = format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {stored}");
+        let detail =
+            format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {stored}");
         Status::conflict(&address.kind.gvr, &address.name, &detail)
     };
     let (uid, version) = (metadata::text(old, "uid"), metadata::text(old, "resourceVersion"));
@@ -223,8 +224,7 @@ pub(crate) fn options(body: &Value) -> Result<DeleteRequest, Status> {
     let grace = &body["gracePeriodSeconds"];
     if !grace.is_null() {
         let text = "json: cannot unmarshal gracePeriodSeconds into an integer";
-        request.options.grace_period_seconds =
-            Some(grace.as_i64().ok_or_else(|| Status::bad_request(text))?);
+        request.options.grace_period_seconds = Some(grace.as_i64().ok_or_else(|| Status::bad_request(text))?);
     }
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     request.options.precondition.uid = text(&body["preconditions"]["uid"]);
@@ -241,7 +241,8 @@ pub(crate) fn options(body: &Value) -> Result<DeleteRequest, Status> {
         (None, Some(false)) => Some(Propagation::Background),
         (None, None) => None,
     };
-    request.dry_run = body["dryRun"].as_array().is_some_and(|stages| stages.iter().any(|stage| stage == "All"));
+    request.dry_run =
+        body["dryRun"].as_array().is_some_and(|stages| stages.iter().any(|stage| stage == "All"));
     Ok(request)
 }
 

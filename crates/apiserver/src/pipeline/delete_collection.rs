@@ -37,7 +37,12 @@ impl Api {
         }
         Ok(listed)
     }
-    async fn delete_if_there(&self, cx: &Context, address: Address, request: &DeleteRequest) -> Result<(), Status> {
+    async fn delete_if_there(
+        &self,
+        cx: &Context,
+        address: Address,
+        request: &DeleteRequest,
+    ) -> Result<(), Status> {
         match self.delete(cx, &address, request).await {
             Err(status) if !status.is_not_found() => Err(status),
             _ => Ok(()),

@@ -156,7 +156,11 @@ pub(crate) fn carry_over(new: &mut Value, old: &Value) {
         metadata.remove(field);
     }
     for field in [
-        "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
         "generateName",
     ] {
         match before.get(field) {
@@ -325,7 +329,8 @@ mod tests {
     #[test]
     fn an_update_cannot_move_what_the_server_set() {
         let old = serde_json::json!({"metadata": {"uid": "1", "creationTimestamp": "t", "generation": 3}});
-        let mut new = serde_json::json!({"metadata": {"uid": "2", "deletionTimestamp": "now", "selfLink": "/x"}});
+        let mut new =
+            serde_json::json!({"metadata": {"uid": "2", "deletionTimestamp": "now", "selfLink": "/x"}});
         carry_over(&mut new, &old);
         assert_eq!(new, old);
     }

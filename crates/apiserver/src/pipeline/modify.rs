@@ -51,9 +51,7 @@ pub(crate) struct Proposal {
 impl Api {
     /// The stored object, or 404.
     pub(crate) fn entry(&self, address: &Address) -> Result<Entry, Status> {
-        self.store
-            .get(&address.key())
-            .ok_or_else(|| Status::not_found(&address.kind.gvr, &address.name))
+        self.store.get(&address.key()).ok_or_else(|| Status::not_found(&address.kind.gvr, &address.name))
     }
 
     /// The stored object as clients see it, with its tree.
@@ -156,7 +154,8 @@ fn prepare(new: &mut Value, old: &Value, part: Part, address: &Address) {
             let finalizers = new["spec"]["finalizers"].take();
             let mut kept = old.clone();
             kept["metadata"] = new["metadata"].take();
-            kept["spec"]["finalizers"] = if finalizers.is_null() { Value::Array(Vec::new()) } else { finalizers };
+            kept["spec"]["finalizers"] =
+                if finalizers.is_null() { Value::Array(Vec::new()) } else { finalizers };
             *new = kept;
         }
         Part::Server => {}
@@ -192,8 +191,8 @@ fn check_preconditions(address: &Address, new: &Value, old: &Value) -> Result<()
 fn is_over(new: &Value, old: &Value, address: &Address) -> bool {
     let grace = metadata::of(old).get("deletionGracePeriodSeconds").and_then(Value::as_i64);
     let namespace = address.kind.subresources.contains(&crate::kind::Subresource::Finalize);
-    let content_remains = namespace
-        && new["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
+    let content_remains =
+        namespace && new["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
     metadata::is_terminating(new)
         && metadata::finalizers(new).is_empty()
         && grace.unwrap_or(0) == 0

@@ -131,7 +131,9 @@ fn unreadable(error: &ReadError, range: &Range, prefix: &str) -> Status {
     match error {
         ReadError::Future { asked, newest } => too_large(*asked, *newest),
         ReadError::Compacted { asked, oldest } => match &range.after {
-            None => Status::expired(format!("The resourceVersion for the provided list is too old: {asked} ({oldest})")),
+            None => Status::expired(format!(
+                "The resourceVersion for the provided list is too old: {asked} ({oldest})"
+            )),
             Some(after) => {
                 let last = after.strip_prefix(prefix).unwrap_or(after).to_owned();
                 let mut status = Status::expired(

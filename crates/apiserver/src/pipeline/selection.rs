@@ -26,9 +26,8 @@ const OWN_FIELDS: [&str; 2] = ["metadata.name", "metadata.namespace"];
 impl Selection {
     /// The selection that two selectors in text form describe.
     pub(crate) fn parse(kind: &'static Kind, labels: &str, fields: &str) -> Result<Selection, Status> {
-        let labels = Selector::parse(labels).map_err(|error| {
-            Status::bad_request(format!("unable to parse requirement: {error}"))
-        })?;
+        let labels = Selector::parse(labels)
+            .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
         let fields = FieldSelector::parse(fields).map_err(Status::bad_request)?;
         let mut reads_tree = false;
         for requirement in fields.requirements() {

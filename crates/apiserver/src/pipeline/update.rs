@@ -31,9 +31,7 @@ impl Api {
         if !conditional {
             metadata::of_mut(&mut object).remove("resourceVersion");
         }
-        self.modify(cx, address, part, options, |_| {
-            Ok(Proposal { object: object.clone(), conditional })
-        })
-        .await
+        self.modify(cx, address, part, options, |_| Ok(Proposal { object: object.clone(), conditional }))
+            .await
     }
 }

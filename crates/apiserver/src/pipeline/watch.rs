@@ -172,8 +172,8 @@ impl Live {
         }
     }
 
-    /// The next thing that happens. A bookmark that is due waits until the queue is empty: it must not claim a
-    /// revision before the events up to it. The store raises its revision after it has queued the events.
+    /// The next thing that happens. A bookmark that is due waits until the queue is empty: it must not claim
+    /// a revision before the events up to it. The store raises its revision after it has queued the events.
     async fn wait(&mut self) -> Waited {
         loop {
             if let Some(due) = self.due {
@@ -317,7 +317,10 @@ mod tests {
                     bookmarked = Some(revision);
                 }
                 _ => {
-                    assert!(bookmarked.is_none_or(|bookmark| revision > bookmark), "{revision} {bookmarked:?}");
+                    assert!(
+                        bookmarked.is_none_or(|bookmark| revision > bookmark),
+                        "{revision} {bookmarked:?}"
+                    );
                     seen = revision;
                     after += u32::from(bookmarked.is_some());
                 }

@@ -137,7 +137,9 @@ mod tests {
 
     #[test]
     fn paths_that_smuggle_are_none() {
-        for path in ["/api/v1/pods/a%2fb", "/api/v1/pods/%zz", "/api/v1/pods/a/b/c/d", "/x", "/api/v1/pods//log"] {
+        for path in
+            ["/api/v1/pods/a%2fb", "/api/v1/pods/%zz", "/api/v1/pods/a/b/c/d", "/x", "/api/v1/pods//log"]
+        {
             assert_eq!(parse(path), None, "{path}");
         }
     }

@@ -55,7 +55,8 @@ impl Query {
         match self.text("resourceVersion") {
             "" => Ok(None),
             text => text.parse().map(|number| Some(Revision(number))).map_err(|_| {
-                let error = Error::invalid(&Path::new("resourceVersion"), text, "must be an unsigned integer");
+                let error =
+                    Error::invalid(&Path::new("resourceVersion"), text, "must be an unsigned integer");
                 Status::bad_request(format!("invalid resource version: {error}"))
             }),
         }

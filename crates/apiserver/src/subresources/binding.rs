@@ -26,7 +26,9 @@ pub(crate) async fn post(
     api.modify(cx, address, Part::Server, options, |old| {
         let mut pod = bound(old, &node, &uid, &now, address)?;
         for field in ["annotations", "labels"] {
-            for (key, value) in metadata::of(binding).get(field).and_then(Value::as_object).into_iter().flatten() {
+            for (key, value) in
+                metadata::of(binding).get(field).and_then(Value::as_object).into_iter().flatten()
+            {
                 pod["metadata"][field][key] = value.clone();
             }
         }
@@ -51,7 +53,11 @@ fn check(binding: &Value, address: &Address) -> Result<String, Status> {
     if node.is_empty() {
         errors.push(Error::required(&Path::new("target.name"), ""));
     }
-    if errors.is_empty() { Ok(node.to_owned()) } else { Err(Status::invalid(&BINDING, &address.name, &errors)) }
+    if errors.is_empty() {
+        Ok(node.to_owned())
+    } else {
+        Err(Status::invalid(&BINDING, &address.name, &errors))
+    }
 }
 
 fn bound(old: &Value, node: &str, uid: &str, now: &Value, address: &Address) -> Result<Value, Status> {

@@ -222,8 +222,11 @@ fn status(ended: &Ended) -> Value {
             let text = format!("command terminated with non-zero exit code: exit status {code}");
             let mut status = Status::internal("");
             status.message = text;
-            status.details.causes =
-                vec![Cause { reason: "ExitCode".to_owned(), message: code.to_string(), field: String::new() }];
+            status.details.causes = vec![Cause {
+                reason: "ExitCode".to_owned(),
+                message: code.to_string(),
+                field: String::new(),
+            }];
             let mut value = status.to_value();
             value["reason"] = "NonZeroExitCode".into();
             value

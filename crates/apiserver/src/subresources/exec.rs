@@ -1,20 +1,20 @@
 //! `pods/exec` and `pods/attach` over WebSocket: the upgrade, and which streams are wanted.
 //!
-//! What the API knows is refused before the upgrade, as an ordinary Status; what only the node knows afterwards,
-//! on the error channel, because kubectl takes a refused upgrade for a protocol that is not spoken.
-//! Read next: [`super::channels`] (what is sent over the connection).
+//! What the API knows is refused before the upgrade, as an ordinary Status; what only the node knows
+//! afterwards, on the error channel, because kubectl takes a refused upgrade for a protocol that is not
+//! spoken. Read next: [`super::channels`] (what is sent over the connection).
 
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use client::node::StreamOptions;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use model::status::{Reason, Status};
-use bytes::Bytes;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};

@@ -41,8 +41,7 @@ pub(crate) async fn get(
 }
 
 fn options(api: &Api, address: &Address, query: &Query) -> Result<LogOptions, Status> {
-    let invalid =
-        |errors: Vec<Error>| Err(Status::invalid(&LOG_OPTIONS, &address.name, &errors));
+    let invalid = |errors: Vec<Error>| Err(Status::invalid(&LOG_OPTIONS, &address.name, &errors));
     let positive = |name: &str, least: i64| -> Result<Option<i64>, Status> {
         match query.number(name)? {
             Some(number) if number < least => {
@@ -55,7 +54,9 @@ fn options(api: &Api, address: &Address, query: &Query) -> Result<LogOptions, St
     let since_seconds = positive("sinceSeconds", 1)?;
     let since_time = match query.text("sinceTime") {
         "" => None,
-        text => Some(text.parse().map_err(|_| Status::bad_request(format!("sinceTime {text:?} is no time")))?),
+        text => {
+            Some(text.parse().map_err(|_| Status::bad_request(format!("sinceTime {text:?} is no time")))?)
+        }
     };
     if since_seconds.is_some() && since_time.is_some() {
         let detail = "at most one of `sinceTime` or `sinceSeconds` may be specified";

@@ -27,7 +27,9 @@ pub(crate) async fn post(
 ) -> Result<(), Status> {
     let has = |one: Subresource| address.kind.subresources.contains(&one);
     match subresource {
-        "binding" if has(Subresource::Binding) => binding::post(api, cx, address, &input.value, options).await,
+        "binding" if has(Subresource::Binding) => {
+            binding::post(api, cx, address, &input.value, options).await
+        }
         "eviction" if has(Subresource::Eviction) => {
             eviction::post(api, cx, address, &input.value, options).await
         }

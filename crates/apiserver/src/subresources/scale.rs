@@ -72,11 +72,7 @@ pub(crate) async fn patch(
 }
 
 fn check_served(address: &Address) -> Result<(), Status> {
-    if address.kind.subresources.contains(&Subresource::Scale) {
-        Ok(())
-    } else {
-        Err(Status::no_such_path())
-    }
+    if address.kind.subresources.contains(&Subresource::Scale) { Ok(()) } else { Err(Status::no_such_path()) }
 }
 
 async fn write(

@@ -11,8 +11,14 @@ pub(crate) struct LocalProcesses;
 
 #[async_trait]
 impl NodeGateway for LocalProcesses {
-    async fn logs(&self, _: &str, container: &ContainerRef, options: LogOptions) -> Result<LogStream, Status> {
-        let line = format!("{} tail={:?} previous={}\n", container.container, options.tail_lines, options.previous);
+    async fn logs(
+        &self,
+        _: &str,
+        container: &ContainerRef,
+        options: LogOptions,
+    ) -> Result<LogStream, Status> {
+        let line =
+            format!("{} tail={:?} previous={}\n", container.container, options.tail_lines, options.previous);
         Ok(futures::stream::iter([Ok(bytes::Bytes::from(line))]).boxed())
     }
 
@@ -46,7 +52,12 @@ impl NodeGateway for LocalProcesses {
         })
     }
 
-    async fn attach(&self, node: &str, container: &ContainerRef, options: StreamOptions) -> Result<Session, Status> {
+    async fn attach(
+        &self,
+        node: &str,
+        container: &ContainerRef,
+        options: StreamOptions,
+    ) -> Result<Session, Status> {
         self.exec(node, container, vec!["cat".to_owned()], options).await
     }
 }

@@ -43,7 +43,12 @@ async fn kubectl_applies_gets_patches_scales_and_deletes() {
     assert_eq!(text, "5");
     server.ok(&["label", "sts/web", "tier=db"], "").await;
     server.ok(&["annotate", "sts/web", "note=x"], "").await;
-    server.ok(&["patch", "sts/web", "--type=json", "-p", r#"[{"op":"remove","path":"/metadata/labels/tier"}]"#], "").await;
+    server
+        .ok(
+            &["patch", "sts/web", "--type=json", "-p", r#"[{"op":"remove","path":"/metadata/labels/tier"}]"#],
+            "",
+        )
+        .await;
     server.ok(&["create", "configmap", "cm", "--from-literal=a=b"], "").await;
     server.ok(&["create", "namespace", "other"], "").await;
     let text = server.ok(&["get", "cm,svc,ns", "-A"], "").await;
@@ -173,10 +178,9 @@ async fn kubectl_waits_for_conditions_and_deletes_in_every_way() {
     server.ok(&["apply", "-f", "-"], STATEFUL_SET).await;
     let ready = r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
     let patch = ["patch", "pod", "web-0", "--subresource=status", "--type=merge", "-p", ready];
-    let (_, text) = tokio::join!(
-        async { server.ok(&patch, "").await },
-        async { server.run("wait pod/web-0 --for=condition=Ready --timeout=20s").await },
-    );
+    let (_, text) = tokio::join!(async { server.ok(&patch, "").await }, async {
+        server.run("wait pod/web-0 --for=condition=Ready --timeout=20s").await
+    },);
     assert!(text.contains("condition met"), "{text}");
     let changed = STATEFUL_SET.replace("replicas: 2", "replicas: 3");
     let (success, text) = server.kubectl(&["diff", "-f", "-"], &changed).await;
@@ -204,7 +208,8 @@ async fn kubectl_waits_for_conditions_and_deletes_in_every_way() {
         server.run(&format!("delete configmap held --cascade={cascade} --wait=false")).await;
         let text = server.run("get configmap held -o jsonpath={.metadata.finalizers}").await;
         assert_eq!(text, format!("[\"{finalizer}\"]"));
-        let release = ["patch", "configmap", "held", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#];
+        let release =
+            ["patch", "configmap", "held", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#];
         server.ok(&release, "").await;
         assert!(server.refused("get configmap held").await.contains("NotFound"));
     }

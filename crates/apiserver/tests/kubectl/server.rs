@@ -84,9 +84,7 @@ impl Server {
 }
 
 fn write_kubeconfig(home: &Path, address: SocketAddr, authority: &pki::Pair, admin: &pki::Pair) {
-    for (name, text) in
-        [("ca", &authority.certificate), ("cert", &admin.certificate), ("key", &admin.key)]
-    {
+    for (name, text) in [("ca", &authority.certificate), ("cert", &admin.certificate), ("key", &admin.key)] {
         std::fs::write(home.join(name), text).expect("writes");
     }
     let config = serde_json::json!({

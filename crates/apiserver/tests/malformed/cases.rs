@@ -23,7 +23,12 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn new(method: &'static str, target: impl Into<String>, code: u16, reason: &'static str) -> Case {
+    pub(crate) fn new(
+        method: &'static str,
+        target: impl Into<String>,
+        code: u16,
+        reason: &'static str,
+    ) -> Case {
         let target = target.into();
         let shown: String = target.chars().take(120).collect();
         let name = format!("{method} {shown}");
@@ -126,7 +131,11 @@ fn bodies(kind: &Kind, cases: &mut Vec<Case>) {
         ("a name of a wrong type", JSON, object(kind, r#"{"name":5}"#).into_bytes()),
         ("labels of a wrong type", JSON, object(kind, r#"{"name":"x","labels":["a"]}"#).into_bytes()),
         ("a label of a wrong type", JSON, object(kind, r#"{"name":"x","labels":{"a":1}}"#).into_bytes()),
-        ("another kind", JSON, object(kind, r#"{"name":"x"}"#).replace(&*kind.gvk.kind, "Nonsense").into_bytes()),
+        (
+            "another kind",
+            JSON,
+            object(kind, r#"{"name":"x"}"#).replace(&*kind.gvk.kind, "Nonsense").into_bytes(),
+        ),
         ("another version", JSON, br#"{"apiVersion":"v99","metadata":{"name":"x"}}"#.to_vec()),
         ("a deep tree", JSON, deep.into_bytes()),
         ("deep lists", JSON, nested("[", "]", 100_000).into_bytes()),
@@ -307,12 +316,30 @@ fn patches(cases: &mut Vec<Case>) {
 
 fn paths(cases: &mut Vec<Case>) {
     for path in [
-        "/", "/x", "/api/v2", "/api/v1/nonsense", "/api/v1/pods/a/b/c/d/e", "/apis/nonsense", "/apis/apps/v9",
-        "/apis/apps/v1/nonsense", "/apis/apps/v1/namespaces/default/nonsense/x", "/api/v1/namespaces//pods",
-        "/api/v1/pods//log", "/api/v1/namespaces/default/pods/a%2fb", "/api/v1/namespaces/default/pods/%00",
-        "/api/v1/namespaces/default/pods/%zz", "/api/v1/namespaces/default/pods/%ff", "/openapi/v3/nonsense",
-        "/openapi/v9", "/apis/apps/v1/namespaces/default/nodes", "/api/v1/namespaces/default/nodes/x",
-        "/api/v1/../../etc/passwd", "/apis/batch/v1/jobs", "/logs/", "/debug/pprof", "/api/v1/proxy/x",
+        "/",
+        "/x",
+        "/api/v2",
+        "/api/v1/nonsense",
+        "/api/v1/pods/a/b/c/d/e",
+        "/apis/nonsense",
+        "/apis/apps/v9",
+        "/apis/apps/v1/nonsense",
+        "/apis/apps/v1/namespaces/default/nonsense/x",
+        "/api/v1/namespaces//pods",
+        "/api/v1/pods//log",
+        "/api/v1/namespaces/default/pods/a%2fb",
+        "/api/v1/namespaces/default/pods/%00",
+        "/api/v1/namespaces/default/pods/%zz",
+        "/api/v1/namespaces/default/pods/%ff",
+        "/openapi/v3/nonsense",
+        "/openapi/v9",
+        "/apis/apps/v1/namespaces/default/nodes",
+        "/api/v1/namespaces/default/nodes/x",
+        "/api/v1/../../etc/passwd",
+        "/apis/batch/v1/jobs",
+        "/logs/",
+        "/debug/pprof",
+        "/api/v1/proxy/x",
     ] {
         cases.push(Case::new("GET", path, 404, "NotFound"));
     }

@@ -1,5 +1,6 @@
 //! Requests that no client should send, by the hundred, over TLS: each is refused with the right Status, and
-//! none changes anything, makes a handler panic or makes the server grow. And what the server owes to strangers.
+//! none changes anything, makes a handler panic or makes the server grow. And what the server owes to
+//! strangers.
 
 mod cases;
 
@@ -52,7 +53,9 @@ async fn start() -> Server {
         let _ = stopped.await;
     }));
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).expect("PEM")).expect("a root");
+    roots
+        .add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).expect("PEM"))
+        .expect("a root");
     let chain = vec![CertificateDer::from_pem_slice(admin.certificate.as_bytes()).expect("PEM")];
     let key = PrivateKeyDer::from_pem_slice(admin.key.as_bytes()).expect("PEM");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -143,7 +146,8 @@ fn peak_bytes() -> u64 {
 async fn malformed_requests_are_refused_and_change_nothing() {
     static PANICS: AtomicUsize = AtomicUsize::new(0);
     let server = start().await;
-    make(&server.api, ("", "v1", "configmaps"), json!({"metadata": {"name": "held"}, "data": {"a": "1"}})).await;
+    make(&server.api, ("", "v1", "configmaps"), json!({"metadata": {"name": "held"}, "data": {"a": "1"}}))
+        .await;
     let pod = json!({"spec": {"containers": [{"name": "c", "image": "i"}]}});
     let mut held = pod.clone();
     held["metadata"] = json!({"name": "held"});
@@ -198,7 +202,9 @@ async fn only_health_is_answered_without_a_certificate() {
         let (code, body) = send(server.address, &server.stranger, &Case::new("GET", path, 200, "")).await;
         assert_eq!((code, body.as_str()), (200, "ok"), "{path}");
     }
-    for path in ["/", "/version", "/metrics", "/api", "/apis", "/openapi/v3", "/api/v1/pods", "/livezz", "/nope"] {
+    for path in
+        ["/", "/version", "/metrics", "/api", "/apis", "/openapi/v3", "/api/v1/pods", "/livezz", "/nope"]
+    {
         let case = Case::new("GET", path, 401, "Unauthorized");
         let (code, body) = send(server.address, &server.stranger, &case).await;
         assert_eq!(case.check(code, &body), Ok(()), "{path}");

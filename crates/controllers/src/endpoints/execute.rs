@@ -98,7 +98,12 @@ fn wrote(what: String, written: Result<Barrier, Status>) -> Written {
     written.map_err(|source| WriteError { what, source })
 }
 
-async fn remove<K: Typed>(client: &Client, namespace: &str, name: &str, uid: &str) -> Result<Barrier, Status> {
+async fn remove<K: Typed>(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> Result<Barrier, Status> {
     let precondition = Precondition { uid: Some(uid.to_owned()), resource_version: None };
     let options = DeleteOptions { precondition, ..DeleteOptions::default() };
     match client.delete::<K>(namespace, name, options).await {

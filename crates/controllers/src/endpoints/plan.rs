@@ -57,8 +57,7 @@ impl Plan {
 
 /// Decides about one service.
 pub fn plan(view: &View, key: &ObjectKey, now: Timestamp) -> Plan {
-    let mut plan =
-        Plan { namespace: key.namespace.clone(), name: key.name.clone(), ..Plan::default() };
+    let mut plan = Plan { namespace: key.namespace.clone(), name: key.name.clone(), ..Plan::default() };
     let current = view.endpoints(key);
     let Some(entry) = view.service(key) else {
         plan.endpoints = current.filter(|endpoints| is_ours(endpoints)).map(|endpoints| {

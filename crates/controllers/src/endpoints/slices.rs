@@ -75,9 +75,8 @@ pub fn plan(service: &Service, pods: &[&PodEntry], existing: &[&EndpointSlice]) 
             groups.insert(Vec::new(), drafts);
         }
     }
-    let template = |ports: &[Port], endpoints: Vec<Endpoint>| {
-        fresh(service, &owner, &labels, ports, endpoints)
-    };
+    let template =
+        |ports: &[Port], endpoints: Vec<Endpoint>| fresh(service, &owner, &labels, ports, endpoints);
     for (ports, wanted) in wanted {
         let drafts = groups.remove(&ports).unwrap_or_default();
         fill(drafts, wanted, &ports, &labels, template, &mut writes);

@@ -142,9 +142,8 @@ impl Namespace {
     /// The services that select these labels.
     fn selecting(&self, labels: Option<&Labels>) -> Vec<String> {
         let Some(labels) = labels else { return Vec::new() };
-        let candidates = labels.iter().filter_map(|(key, value)| {
-            self.by_pair.get(&(key.clone(), value.clone()))
-        });
+        let candidates =
+            labels.iter().filter_map(|(key, value)| self.by_pair.get(&(key.clone(), value.clone())));
         candidates
             .flatten()
             .filter(|name| {
@@ -172,9 +171,10 @@ impl Namespace {
             if let Some(pair) = pair {
                 self.by_pair.entry(pair).or_default().insert(name.to_owned());
             }
-            let selected = self.pods.iter().filter(|(_, pod)| {
-                pod.labels().is_some_and(|labels| selects(selector, labels))
-            });
+            let selected = self
+                .pods
+                .iter()
+                .filter(|(_, pod)| pod.labels().is_some_and(|labels| selects(selector, labels)));
             members.extend(selected.map(|(name, _)| name.clone()));
         }
         let entry = ServiceEntry { service, members, endpoints_sent: None };
@@ -426,9 +426,7 @@ impl View {
         } else {
             all.slices.values().find_map(|slices| slices.get(name)).map(|slice| &slice.metadata)
         };
-        metadata.is_none_or(|metadata| {
-            metadata.uid.as_deref() != Some(uid) || meta::is_terminating(metadata)
-        })
+        metadata.is_none_or(|metadata| metadata.uid.as_deref() != Some(uid) || meta::is_terminating(metadata))
     }
 
     /// A service; `None` when it is gone.

@@ -207,9 +207,9 @@ impl Work {
             let listed = source::list(&self.client, collection).await;
             let (objects, _) = listed.map_err(self.refused("list dependents of"))?;
             let uid = &self.object.uid;
-            let owned = objects.into_iter().filter(|object| {
-                object.owner_references.iter().any(|reference| reference.uid == *uid)
-            });
+            let owned = objects
+                .into_iter()
+                .filter(|object| object.owner_references.iter().any(|reference| reference.uid == *uid));
             let release = owned.map(|dependent| {
                 let target = self.target(index, &dependent.namespace, &dependent.name);
                 release(self.client.clone(), target, dependent.uid, uid.clone())
@@ -254,9 +254,8 @@ fn has(metadata: &Metadata, finalizer: &str) -> bool {
 
 fn references_without(tree: &Value, forgotten: impl Fn(&str) -> bool) -> Value {
     let references = tree["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-    let kept: Vec<&Value> = references
-        .filter(|reference| !forgotten(reference["uid"].as_str().unwrap_or_default()))
-        .collect();
+    let kept: Vec<&Value> =
+        references.filter(|reference| !forgotten(reference["uid"].as_str().unwrap_or_default())).collect();
     if kept.is_empty() { Value::Null } else { json!(kept) }
 }
 

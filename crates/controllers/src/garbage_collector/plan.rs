@@ -80,9 +80,8 @@ pub fn plan(view: &View, uid: &Uid, now: Timestamp) -> Action {
         return Action::Do(Step::Orphan);
     }
     if node.is_foreground {
-        let blocks = |dependent: &Node| {
-            dependent.owners.iter().any(|owner| owner.uid == *uid && owner.blocks)
-        };
+        let blocks =
+            |dependent: &Node| dependent.owners.iter().any(|owner| owner.uid == *uid && owner.blocks);
         let is_blocked = view.dependents(uid).any(blocks);
         return if is_blocked { Action::Leave } else { Action::Do(Step::FinishForeground) };
     }
@@ -155,7 +154,9 @@ impl fmt::Display for Step {
             Step::Delete { owners, foreground: true, .. } => {
                 write!(formatter, "delete after its dependents: its owners go ({})", list(owners))
             }
-            Step::Delete { owners, .. } => write!(formatter, "delete: its owners are gone ({})", list(owners)),
+            Step::Delete { owners, .. } => {
+                write!(formatter, "delete: its owners are gone ({})", list(owners))
+            }
             Step::Forget { owners } => write!(formatter, "forget owners that are gone ({})", list(owners)),
             Step::FinishForeground => formatter.write_str("let go: no dependent is left"),
             Step::Orphan => formatter.write_str("orphan its dependents and let go"),

@@ -178,9 +178,7 @@ impl Source {
     }
 
     async fn pause(&mut self, what: &str, status: &Status) {
-        let pause_ms = RETRY_PAUSE_MS_MIN
-            .saturating_mul(1 << self.failures.min(16))
-            .min(RETRY_PAUSE_MS_MAX);
+        let pause_ms = RETRY_PAUSE_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_PAUSE_MS_MAX);
         self.failures = self.failures.saturating_add(1);
         let resource = &self.target.resource.resource;
         tracing::debug!(%resource, pause_ms, "{what} failed and will be tried again: {status}");

@@ -39,9 +39,10 @@ pub struct Resources {
 impl Resources {
     /// Numbers the resources.
     pub fn new(resources: Vec<ApiResource>) -> Resources {
-        let by_kind = resources.iter().enumerate().map(|(index, one)| {
-            ((one.kind.group.to_string(), one.kind.kind.to_string()), index)
-        });
+        let by_kind = resources
+            .iter()
+            .enumerate()
+            .map(|(index, one)| ((one.kind.group.to_string(), one.kind.kind.to_string()), index));
         let by_kind = by_kind.collect();
         // Barriers are keyed by names that live as long as the program: some twenty bytes for each kind,
         // once for each collector.

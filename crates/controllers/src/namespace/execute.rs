@@ -107,8 +107,8 @@ impl Work {
         let mut found = Found { contents: Vec::new(), revisions: Vec::new() };
         for (index, resource) in self.executor.contents.iter().enumerate() {
             let listed = source::list(&self.executor.client, self.collection(index)).await;
-            let (objects, revision) =
-                listed.map_err(|status| self.error(format!("list {}", resource.resource.resource), status))?;
+            let (objects, revision) = listed
+                .map_err(|status| self.error(format!("list {}", resource.resource.resource), status))?;
             found.revisions.push(revision);
             if objects.is_empty() {
                 continue;
@@ -169,17 +169,10 @@ impl Work {
         if let Some(finalizers) = namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {
             finalizers.retain(|finalizer| finalizer != FINALIZER);
         }
-        let resource = GroupVersionResource::constant(
-            Namespace::GROUP,
-            Namespace::VERSION,
-            Namespace::URL_PATH_SEGMENT,
-        );
-        let target = Target {
-            resource,
-            namespace: String::new(),
-            name: self.name.clone(),
-            subresource: "finalize",
-        };
+        let resource =
+            GroupVersionResource::constant(Namespace::GROUP, Namespace::VERSION, Namespace::URL_PATH_SEGMENT);
+        let target =
+            Target { resource, namespace: String::new(), name: self.name.clone(), subresource: "finalize" };
         let body = serde_json::to_value(&namespace).map_err(Status::internal);
         let body = body.map_err(|status| self.error("encode the namespace", status))?;
         match self.executor.client.call(Verb::Update, target, Body::Object(body)).await {

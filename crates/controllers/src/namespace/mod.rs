@@ -2,8 +2,8 @@
 //!
 //! Sets go first, so that nobody makes pods anew, then pods with their grace, and when no pod is left all
 //! else: what pods use outlives them. What remains, and what holds it, is told in the namespace's
-//! conditions. It must never remove a finalizer of anybody's object, and never poll quickly: while it waits it is
-//! woken by watches on what remains ([`waits`]).
+//! conditions. It must never remove a finalizer of anybody's object, and never poll quickly: while it waits
+//! it is woken by watches on what remains ([`waits`]).
 //!
 //! It also makes the namespaces that every cluster has.
 //!
@@ -58,12 +58,8 @@ pub async fn run(
     let contents: Vec<ApiResource> = resources.into_iter().filter(|one| one.namespaced).collect();
     let (waits, waker, woken) = waits::new(client.clone());
     let events = vec![runner::watch(&client, Event::Namespaces), woken.map(Event::LookAgain).boxed()];
-    let executor = Executor {
-        client: client.clone(),
-        clock: Arc::clone(&clock),
-        contents: contents.into(),
-        waits,
-    };
+    let executor =
+        Executor { client: client.clone(), clock: Arc::clone(&clock), contents: contents.into(), waits };
     let controller = Namespaces { view: View::default(), executor };
     let running = runner::run(controller, events, clock, stop.clone());
     tokio::join!(running, waker.run(stop.clone()), make_system_namespaces(&client, &stop));

@@ -109,8 +109,7 @@ pub fn conditions(
     now: Timestamp,
 ) -> Option<Vec<NamespaceCondition>> {
     let current = namespace.status.as_ref().and_then(|status| status.conditions.clone());
-    let mut by_type: ByType =
-        current.iter().flatten().map(|one| (one.type_.clone(), one.clone())).collect();
+    let mut by_type: ByType = current.iter().flatten().map(|one| (one.type_.clone(), one.clone())).collect();
     let before = by_type.clone();
     for (type_, is_true, reason, message) in statements(contents, failure) {
         let status = if is_true { "True" } else { "False" };
@@ -123,13 +122,16 @@ pub fn conditions(
         }
         let since = known.filter(|known| known.status == status);
         let since = since.and_then(|known| known.last_transition_time.clone()).unwrap_or(Time(now));
-        by_type.insert(type_.to_owned(), NamespaceCondition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: Some(reason.to_owned()),
-            message: Some(message),
-            last_transition_time: Some(since),
-        });
+        by_type.insert(
+            type_.to_owned(),
+            NamespaceCondition {
+                type_: type_.to_owned(),
+                status: status.to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message),
+                last_transition_time: Some(since),
+            },
+        );
     }
     (by_type != before).then(|| by_type.into_values().collect())
 }
@@ -137,8 +139,10 @@ pub fn conditions(
 type Statement = (&'static str, bool, &'static str, String);
 
 fn statements(contents: &[Content], failure: Option<&str>) -> [Statement; 5] {
-    let resources: Vec<String> =
-        contents.iter().map(|content| format!("{} has {} resource instances", content.name, content.count)).collect();
+    let resources: Vec<String> = contents
+        .iter()
+        .map(|content| format!("{} has {} resource instances", content.name, content.count))
+        .collect();
     let mut held: BTreeMap<&str, usize> = BTreeMap::new();
     for (finalizer, count) in contents.iter().flat_map(|content| &content.finalizers) {
         *held.entry(finalizer).or_default() += count;

@@ -129,9 +129,7 @@ impl View {
 
     /// True when each kind has sent its first picture.
     pub fn is_synced(&self) -> bool {
-        [Node::URL_PATH_SEGMENT, Lease::URL_PATH_SEGMENT]
-            .iter()
-            .all(|resource| self.horizon.knows(resource))
+        [Node::URL_PATH_SEGMENT, Lease::URL_PATH_SEGMENT].iter().all(|resource| self.horizon.knows(resource))
     }
 
     /// Drops from a barrier what the view has seen.

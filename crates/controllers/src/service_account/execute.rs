@@ -46,7 +46,9 @@ fn note<K: Typed>(
             Ok(())
         }
         // Somebody was faster, or the namespace is on its way out: the view will tell which.
-        Err(status) if status.is_already_exists() || status.reason == Reason::NotFound || is_ending(&status) => {
+        Err(status)
+            if status.is_already_exists() || status.reason == Reason::NotFound || is_ending(&status) =>
+        {
             Ok(())
         }
         Err(source) => Err(WriteError { verb, what: K::KIND, source }),

@@ -212,7 +212,11 @@ impl fmt::Display for Preparation {
             Preparation::ReleasePod { name, .. } => write!(formatter, "release pod {name}"),
             Preparation::CreateRevision { revision } => {
                 let name = revision.metadata.name.as_deref().unwrap_or_default();
-                write!(formatter, "create revision {name} as number {}", revision.revision.unwrap_or_default())
+                write!(
+                    formatter,
+                    "create revision {name} as number {}",
+                    revision.revision.unwrap_or_default()
+                )
             }
             Preparation::RaiseRevision { name, number, .. } => {
                 write!(formatter, "raise revision {name} to number {number}")

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use client::{
-    Body, Client, DeleteOptions, PatchKind, Precondition, Reply, Target, Typed, Verb,
-};
+use client::{Body, Client, DeleteOptions, PatchKind, Precondition, Reply, Target, Typed, Verb};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use model::meta;
@@ -109,11 +107,7 @@ impl Writer {
         Ok(())
     }
 
-    async fn preparation(
-        &self,
-        preparation: &Preparation,
-        barrier: &mut Barrier,
-    ) -> Result<(), Status> {
+    async fn preparation(&self, preparation: &Preparation, barrier: &mut Barrier) -> Result<(), Status> {
         match preparation {
             Preparation::ConfirmAlive => self.confirm_alive().await,
             Preparation::AdoptRevision { name, uid } => {
@@ -246,9 +240,7 @@ impl Writer {
                 self.tell_of_pod("delete", &pod, &done);
                 match done {
                     Err(status) if status.is_not_found() && why == DeleteReason::Outdated => Ok(()),
-                    done => {
-                        done.map_err(|source| WriteError { what: format!("delete pod {pod}"), source })
-                    }
+                    done => done.map_err(|source| WriteError { what: format!("delete pod {pod}"), source }),
                 }
             }
         }
@@ -343,11 +335,7 @@ impl Writer {
         }
     }
 
-    async fn write_status(
-        &self,
-        status: StatefulSetStatus,
-        barrier: &mut Barrier,
-    ) -> Result<(), WriteError> {
+    async fn write_status(&self, status: StatefulSetStatus, barrier: &mut Barrier) -> Result<(), WriteError> {
         let set = StatefulSet { status: Some(status), ..(*self.set).clone() };
         let written = self.client().update_status(&set).await;
         let what = || "write the status".to_owned();

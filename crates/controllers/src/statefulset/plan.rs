@@ -14,9 +14,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use model::selector::Selector;
 use model::{meta, ordinal};
 
-pub use super::decision::{
-    ClaimWrite, DeleteReason, Notice, Pacing, Plan, PodWrite, Preparation, Step,
-};
+pub use super::decision::{ClaimWrite, DeleteReason, Notice, Pacing, Plan, PodWrite, Preparation, Step};
 use super::repair::{self, Checked};
 use super::revisions::{self, Revisions, name_of};
 use super::status;
@@ -161,11 +159,7 @@ fn forgettable(
 }
 
 /// When the next ready pod becomes available.
-fn next_available(
-    set: &StatefulSet,
-    pods: &BTreeMap<i32, &PodEntry>,
-    now: Timestamp,
-) -> Option<Duration> {
+fn next_available(set: &StatefulSet, pods: &BTreeMap<i32, &PodEntry>, now: Timestamp) -> Option<Duration> {
     let min_ready_seconds = status::min_ready_seconds(set);
     if min_ready_seconds == 0 {
         return None;
@@ -380,7 +374,8 @@ impl<'a> Sync<'a> {
     }
 
     /// From the highest down to the partition: delete the first outdated pod, or wait for the first that is
-    /// not available. So one pod at a time is away, and a broken pod of the update revision stops the rollout.
+    /// not available. So one pod at a time is away, and a broken pod of the update revision stops the
+    /// rollout.
     fn rolling_update(&mut self) {
         if !status::is_rolling(self.set) {
             return;

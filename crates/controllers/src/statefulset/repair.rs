@@ -185,9 +185,7 @@ fn is_storage_right(set: &StatefulSet, pod: &Pod, ordinal: i32) -> bool {
         let name = template.metadata.name.as_deref().unwrap_or_default();
         let volume = volumes.iter().find(|volume| volume.name == name);
         let source = volume.and_then(|volume| volume.persistent_volume_claim.as_ref());
-        source.is_some_and(|source| {
-            source.claim_name == ordinal::claim_name(name, set_name(set), ordinal)
-        })
+        source.is_some_and(|source| source.claim_name == ordinal::claim_name(name, set_name(set), ordinal))
     })
 }
 

@@ -110,10 +110,7 @@ pub fn owned(mut claim: PersistentVolumeClaim, set: &StatefulSet, wanted: Wanted
 }
 
 /// A claim with other owners.
-pub fn with_owners(
-    claim: &Arc<PersistentVolumeClaim>,
-    owners: Vec<OwnerReference>,
-) -> PersistentVolumeClaim {
+pub fn with_owners(claim: &Arc<PersistentVolumeClaim>, owners: Vec<OwnerReference>) -> PersistentVolumeClaim {
     let mut claim = (**claim).clone();
     claim.metadata.owner_references = Some(owners).filter(|owners| !owners.is_empty());
     claim

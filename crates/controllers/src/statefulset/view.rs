@@ -345,9 +345,7 @@ impl View {
         } else {
             self.revisions.get(namespace, name).map(|revision| &revision.metadata)
         };
-        metadata.is_none_or(|metadata| {
-            metadata.uid.as_deref() != Some(uid) || meta::is_terminating(metadata)
-        })
+        metadata.is_none_or(|metadata| metadata.uid.as_deref() != Some(uid) || meta::is_terminating(metadata))
     }
 
     /// What there is to know about one set; `None` when it is gone.

@@ -77,12 +77,7 @@ fn complete(view: &View, claim: &PersistentVolumeClaim, name: Option<&str>, now:
     }
 }
 
-fn lost(
-    claim: &PersistentVolumeClaim,
-    gone: Option<&str>,
-    reason: &'static str,
-    why: &'static str,
-) -> Plan {
+fn lost(claim: &PersistentVolumeClaim, gone: Option<&str>, reason: &'static str, why: &'static str) -> Plan {
     let mut plan = Plan::default();
     if phase(claim) == "Lost" {
         return plan;
@@ -135,9 +130,8 @@ fn unnamed(view: &View, claim: &PersistentVolumeClaim, now: Timestamp) -> Plan {
     }
     let class_name = claim_class(claim);
     let class = view.class(class_name);
-    let waits = class.is_some_and(|class| {
-        class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer")
-    });
+    let waits =
+        class.is_some_and(|class| class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"));
     let node = selected_node(claim).filter(|_| waits);
     if waits && node.is_none() {
         return wait_for_consumer(view, claim);

@@ -7,9 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use client::{
-    Body, Client, DeleteOptions, Precondition, Reply, Scope, Target, Typed, Verb,
-};
+use client::{Body, Client, DeleteOptions, Precondition, Reply, Scope, Target, Typed, Verb};
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use model::meta;

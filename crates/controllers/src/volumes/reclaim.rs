@@ -54,8 +54,8 @@ fn unbind(volume: &PersistentVolume) -> Plan {
     let mut plan = Plan::default();
     let mut free = volume.clone();
     let annotations = free.metadata.annotations.get_or_insert_default();
-    let was_chosen = annotations.remove(BOUND_BY_CONTROLLER).is_some()
-        || annotations.contains_key(PROVISIONED_BY);
+    let was_chosen =
+        annotations.remove(BOUND_BY_CONTROLLER).is_some() || annotations.contains_key(PROVISIONED_BY);
     if let Some(spec) = &mut free.spec {
         spec.claim_ref = spec.claim_ref.take().filter(|_| !was_chosen).map(|reference| ObjectReference {
             uid: None,
@@ -88,13 +88,7 @@ fn claim_is_gone(view: &View, volume: &PersistentVolume, claim: ClaimId, now: Ti
     }
 }
 
-fn delete(
-    view: &View,
-    volume: &PersistentVolume,
-    claim: ClaimId,
-    mut plan: Plan,
-    now: Timestamp,
-) -> Plan {
+fn delete(view: &View, volume: &PersistentVolume, claim: ClaimId, mut plan: Plan, now: Timestamp) -> Plan {
     let provisioned_by = volume.metadata.annotations.as_ref().and_then(|all| all.get(PROVISIONED_BY));
     let csi = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref());
     let (name, uid) = name_and_uid(volume);
@@ -123,13 +117,7 @@ fn delete(
     }
 }
 
-fn failed(
-    volume: &PersistentVolume,
-    reason: &'static str,
-    message: &str,
-    plan: &mut Plan,
-    now: Timestamp,
-) {
+fn failed(volume: &PersistentVolume, reason: &'static str, message: &str, plan: &mut Plan, now: Timestamp) {
     if volume_phase(volume) == "Failed" {
         return;
     }

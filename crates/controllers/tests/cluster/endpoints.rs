@@ -53,7 +53,8 @@ async fn a_headless_service_gets_slices_and_endpoints_that_follow_its_pods() {
     cluster.pod_runs("other", "10.0.0.9", true).await;
 
     let wanted = [pair("10.0.0.0", true), pair("10.0.0.1", true), pair("10.0.0.2", false)];
-    let slices = cluster.until::<EndpointSlice>("three endpoints", |slices| endpoints(slices) == wanted).await;
+    let slices =
+        cluster.until::<EndpointSlice>("three endpoints", |slices| endpoints(slices) == wanted).await;
     assert_eq!(slices.len(), 1);
     let slice = slices.values().next().expect("there is one");
     let labels = slice.metadata.labels.as_ref().expect("has labels");
@@ -149,7 +150,8 @@ async fn many_endpoints_are_spread_over_slices_of_a_hundred() {
     });
     futures::future::join_all(made).await;
     cluster.run_endpoints();
-    let slices = cluster.until::<EndpointSlice>("250 endpoints", |slices| endpoints(slices).len() == 250).await;
+    let slices =
+        cluster.until::<EndpointSlice>("250 endpoints", |slices| endpoints(slices).len() == 250).await;
     let mut sizes: Vec<usize> =
         slices.values().map(|slice| slice.endpoints.as_ref().map_or(0, Vec::len)).collect();
     sizes.sort_unstable();

@@ -100,9 +100,7 @@ async fn a_foreground_deletion_reaches_every_generation_from_below() {
     let owner = cluster.create::<ConfigMap>(map("owner", &[])).await;
     let child = cluster.create::<ConfigMap>(map("child", &[owned_by(&*owner, true)])).await;
     cluster.create::<ConfigMap>(map("grandchild", &[owned_by(&*child, true)])).await;
-    cluster
-        .until::<ConfigMap>("all are there", |maps| maps.len() == 3)
-        .await;
+    cluster.until::<ConfigMap>("all are there", |maps| maps.len() == 3).await;
     cluster.delete::<ConfigMap>("default", "owner", Propagation::Foreground).await;
     cluster.until::<ConfigMap>("all are gone", |maps| maps.is_empty()).await;
     cluster.stop().await;

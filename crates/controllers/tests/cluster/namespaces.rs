@@ -24,8 +24,7 @@ async fn every_namespace_gets_its_account_and_its_root_certificate() {
     cluster.until::<Namespace>("the system's namespaces", |all| all.len() == 4).await;
     cluster.create::<Namespace>(json!({ "metadata": { "name": "mine" } })).await;
     cluster.until::<ServiceAccount>("an account", |all| all.contains_key("mine/default")).await;
-    let maps =
-        cluster.until::<ConfigMap>("a map", |all| all.contains_key("mine/kube-root-ca.crt")).await;
+    let maps = cluster.until::<ConfigMap>("a map", |all| all.contains_key("mine/kube-root-ca.crt")).await;
     assert_eq!(maps["mine/kube-root-ca.crt"].data.as_ref().expect("has data")["ca.crt"], CA);
 
     let spoiled = json!({ "data": { "ca.crt": "none", "more": "x" } });

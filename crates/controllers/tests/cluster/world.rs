@@ -109,7 +109,12 @@ impl Cluster {
         self.client.create(&object).await.expect("is made")
     }
 
-    pub(crate) async fn patch<K: Typed>(&self, name: &str, subresource: &'static str, patch: Value) -> Arc<K> {
+    pub(crate) async fn patch<K: Typed>(
+        &self,
+        name: &str,
+        subresource: &'static str,
+        patch: Value,
+    ) -> Arc<K> {
         let kind = PatchKind::Merge;
         self.client.patch("default", name, subresource, kind, patch).await.expect("is patched")
     }

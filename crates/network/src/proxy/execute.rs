@@ -1,7 +1,7 @@
 //! Writes the rules into the kernel.
 //!
-//! Makes no choices: which rules differ is [`super::plan`]'s. After a refusal nothing is known of the kernel's
-//! side, and the next call writes everything.
+//! Makes no choices: which rules differ is [`super::plan`]'s. After a refusal nothing is known of the
+//! kernel's side, and the next call writes everything.
 
 use crate::config::NetworkConfig;
 use crate::nft::{self, NftError};

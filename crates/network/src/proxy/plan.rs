@@ -22,8 +22,8 @@ pub fn whole(config: &NetworkConfig, wanted: &Applied) -> String {
     script
 }
 
-/// The script that turns the rules of these services from `applied` into `wanted`; empty when nothing differs.
-/// A service with no rules is in neither map.
+/// The script that turns the rules of these services from `applied` into `wanted`; empty when nothing
+/// differs. A service with no rules is in neither map.
 pub fn changes(config: &NetworkConfig, applied: &Applied, wanted: &Applied) -> String {
     let table = config.services_table();
     let mut script = Script { table: &table, config, removals: String::new(), additions: String::new() };

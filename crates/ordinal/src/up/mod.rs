@@ -1,7 +1,7 @@
 //! `ordinal up`: a one-node cluster in this process.
 //!
-//! Opens what is on disk, puts the parts together ([`parts`]), says when the API answers, applies the manifests
-//! that were named and then waits to be stopped. Stopping leaves containers running.
+//! Opens what is on disk, puts the parts together ([`parts`]), says when the API answers, applies the
+//! manifests that were named and then waits to be stopped. Stopping leaves containers running.
 
 mod manifests;
 mod parts;
@@ -32,8 +32,7 @@ pub(crate) async fn run(arguments: UpArguments) -> Result<()> {
     let data_dir = DataDir::find(&arguments.data_dir)?;
     data_dir.create()?;
     let _lock = data_dir.lock()?;
-    let settings =
-        data_dir::settle(&data_dir, arguments.listen, arguments.pod_cidr, arguments.service_cidr)?;
+    let settings = data_dir::settle(&data_dir, arguments.listen, arguments.pod_cidr, arguments.service_cidr)?;
     let stop = CancellationToken::new();
     // From here on Ctrl-C is an orderly stop.
     stop_on_signals(stop.clone())?;

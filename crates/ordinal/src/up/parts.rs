@@ -169,17 +169,15 @@ async fn open_certificates(
     clock: Arc<dyn Clock>,
 ) -> Result<Certificates> {
     let service = u32::from(network.service_range.network()) + 1;
-    let addresses =
-        vec![settings.listen.ip(), IpAddr::V4(network.gateway()), IpAddr::V4(service.into())];
+    let addresses = vec![settings.listen.ip(), IpAddr::V4(network.gateway()), IpAddr::V4(service.into())];
     let data_dir = data_dir.clone();
     tokio::task::spawn_blocking(move || pki_files::ensure(&data_dir, &addresses, clock.now())).await?
 }
 
 async fn open_store(data_dir: &DataDir, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
     let directory = data_dir.path("store");
-    let store = tokio::task::spawn_blocking(move || {
-        SqliteStore::open(&directory, store::Options::new(clock))
-    });
+    let store =
+        tokio::task::spawn_blocking(move || SqliteStore::open(&directory, store::Options::new(clock)));
     Ok(Arc::new(store.await?.context("open the store")?))
 }
 
@@ -285,7 +283,9 @@ async fn start_dns(supervisor: &Supervisor, api: &Arc<Api>, network: &NetworkCon
         async move {
             let sockets = match opened {
                 Some(sockets) => Ok(sockets),
-                None => async { Ok((UdpSocket::bind(address).await?, TcpListener::bind(address).await?)) }.await,
+                None => {
+                    async { Ok((UdpSocket::bind(address).await?, TcpListener::bind(address).await?)) }.await
+                }
             };
             match sockets {
                 Ok((udp, tcp)) => server.run(udp, tcp, stop).await,

@@ -80,8 +80,7 @@ fn key_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta)
 fn is_ready(set: &StatefulSet) -> bool {
     let wanted = set.spec.replicas.unwrap_or(1);
     set.status.as_ref().is_some_and(|status| {
-        status.ready_replicas.unwrap_or(0) == wanted
-            && status.observed_generation >= set.metadata.generation
+        status.ready_replicas.unwrap_or(0) == wanted && status.observed_generation >= set.metadata.generation
     })
 }
 

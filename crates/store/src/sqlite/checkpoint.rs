@@ -51,13 +51,7 @@ impl Checkpointer {
                 }
             })
             .expect("the system has room for a thread at start");
-        Ok(Checkpointer {
-            wake: Some(wake),
-            thread: Some(thread),
-            bytes: 0,
-            done,
-            finished: 0,
-        })
+        Ok(Checkpointer { wake: Some(wake), thread: Some(thread), bytes: 0, done, finished: 0 })
     }
 
     /// Counts a commit; begins a checkpoint, or finishes one, when it is time.

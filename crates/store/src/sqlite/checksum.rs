@@ -11,11 +11,7 @@ const fn table() -> [u32; 256] {
         let mut value = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            value = if value & 1 == 1 {
-                value >> 1 ^ 0xEDB8_8320
-            } else {
-                value >> 1
-            };
+            value = if value & 1 == 1 { value >> 1 ^ 0xEDB8_8320 } else { value >> 1 };
             bit += 1;
         }
         table[byte] = value;
@@ -39,9 +35,7 @@ pub(crate) fn of(row: &Row) -> u32 {
 }
 
 fn extend(sum: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(sum, |sum, byte| {
-        sum >> 8 ^ TABLE[((sum ^ u32::from(*byte)) & 0xFF) as usize]
-    })
+    bytes.iter().fold(sum, |sum, byte| sum >> 8 ^ TABLE[((sum ^ u32::from(*byte)) & 0xFF) as usize])
 }
 
 #[cfg(test)]

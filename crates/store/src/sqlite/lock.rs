@@ -16,28 +16,17 @@ pub(crate) struct DirectoryLock(#[expect(dead_code, reason = "closing the file g
 impl DirectoryLock {
     pub(crate) fn take(directory: &Path) -> Result<DirectoryLock, OpenError> {
         let path = directory.join("lock");
-        let failed = |source| OpenError::Directory {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| OpenError::Directory { path: path.clone(), source };
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder).map_err(failed)?;
                 let pid = holder.trim().parse().ok();
-                return Err(OpenError::InUse {
-                    path: directory.to_owned(),
-                    pid,
-                });
+                return Err(OpenError::InUse { path: directory.to_owned(), pid });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }

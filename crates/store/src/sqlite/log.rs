@@ -56,10 +56,7 @@ impl SqliteLog {
             return Err(OpenError::damaged(&path, "the file is empty".to_owned()));
         }
         let journal = path.with_extension("db-wal");
-        let unread = |source| OpenError::Directory {
-            path: journal.clone(),
-            source,
-        };
+        let unread = |source| OpenError::Directory { path: journal.clone(), source };
         if let Some(detail) = wal::damage(&journal).map_err(unread)? {
             return Err(OpenError::damaged(&path, detail));
         }
@@ -79,9 +76,7 @@ impl SqliteLog {
     }
 
     fn connection(&mut self) -> Result<&mut Connection, LogError> {
-        self.connection.as_mut().ok_or_else(|| LogError::Failed {
-            detail: "the file is not open".to_owned(),
-        })
+        self.connection.as_mut().ok_or_else(|| LogError::Failed { detail: "the file is not open".to_owned() })
     }
 
     fn count_pages(&mut self) {
@@ -89,16 +84,10 @@ impl SqliteLog {
             return;
         };
         let number = |name: &str| connection.pragma_query_value(None, name, |row| unsigned(row, 0));
-        if let (Ok(bytes_each), Ok(total), Ok(free)) = (
-            number("page_size"),
-            number("page_count"),
-            number("freelist_count"),
-        ) {
-            self.pages = Pages {
-                bytes_each,
-                total,
-                free,
-            };
+        if let (Ok(bytes_each), Ok(total), Ok(free)) =
+            (number("page_size"), number("page_count"), number("freelist_count"))
+        {
+            self.pages = Pages { bytes_each, total, free };
         }
     }
 
@@ -110,11 +99,7 @@ impl SqliteLog {
         if used + size_bytes(rows) <= self.size_limit_bytes {
             return Ok(());
         }
-        let detail = format!(
-            "{} is at its limit of {} bytes",
-            self.path.display(),
-            self.size_limit_bytes
-        );
+        let detail = format!("{} is at its limit of {} bytes", self.path.display(), self.size_limit_bytes);
         Err(LogError::Full { detail })
     }
 
@@ -135,9 +120,7 @@ impl SqliteLog {
 const ROW_OVERHEAD_BYTES: usize = 64;
 
 fn size_bytes(rows: &[Row]) -> u64 {
-    rows.iter()
-        .map(|row| (row.key.len() + row.value.len() + ROW_OVERHEAD_BYTES) as u64)
-        .sum()
+    rows.iter().map(|row| (row.key.len() + row.value.len() + ROW_OVERHEAD_BYTES) as u64).sum()
 }
 
 impl Log for SqliteLog {
@@ -234,10 +217,7 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 /// damage.
 fn make(directory: &Path, path: &Path) -> Result<(), OpenError> {
     let unfinished = directory.join("store.new");
-    let failed = |source| OpenError::Directory {
-        path: unfinished.clone(),
-        source,
-    };
+    let failed = |source| OpenError::Directory { path: unfinished.clone(), source };
     std::fs::File::create(&unfinished).map_err(failed)?;
     let tables = connect(&unfinished).and_then(|connection| {
         connection.execute_batch(&format!(
@@ -247,7 +227,8 @@ fn make(directory: &Path, path: &Path) -> Result<(), OpenError> {
                  deleted INTEGER NOT NULL, hole INTEGER, expires_ms INTEGER, at_ms INTEGER NOT NULL,
                  checksum INTEGER NOT NULL, value BLOB NOT NULL);
              CREATE TABLE cut (
-                 one INTEGER PRIMARY KEY CHECK (one = 1), compacted INTEGER NOT NULL, base_rows INTEGER NOT NULL);
+                 one INTEGER PRIMARY KEY CHECK (one = 1), compacted INTEGER NOT NULL,
+                 base_rows INTEGER NOT NULL);
              INSERT INTO cut VALUES (1, 0, 0);
              PRAGMA user_version = {LAYOUT};
              COMMIT;"
@@ -257,9 +238,7 @@ fn make(directory: &Path, path: &Path) -> Result<(), OpenError> {
     });
     tables.map_err(|source| OpenError::of_sqlite(&unfinished, source))?;
     std::fs::rename(&unfinished, path).map_err(failed)?;
-    std::fs::File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed)
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
 /// SQLite's integers are signed; ours never come near the sign.
@@ -311,60 +290,37 @@ fn delete(connection: &mut Connection, rows: &[RowId], cut: Cut) -> rusqlite::Re
 
 fn check_structure(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::of_sqlite(path, source);
-    let layout: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(failed)?;
+    let layout: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     if layout != LAYOUT {
-        return Err(OpenError::Layout {
-            path: path.to_owned(),
-            found: layout,
-            known: LAYOUT,
-        });
+        return Err(OpenError::Layout { path: path.to_owned(), found: layout, known: LAYOUT });
     }
     if std::fs::metadata(path).map_or(0, |found| found.len()) > STRUCTURE_CHECK_BYTES_MAX {
         return Ok(());
     }
-    let said: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(failed)?;
-    if said == "ok" {
-        Ok(())
-    } else {
-        Err(OpenError::damaged(path, said))
-    }
+    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if said == "ok" { Ok(()) } else { Err(OpenError::damaged(path, said)) }
 }
 
 fn read_all(connection: &Connection, path: &Path) -> Result<Recovered, OpenError> {
     let failed = |source| OpenError::of_sqlite(path, source);
     let cut = connection
         .query_row("SELECT compacted, base_rows FROM cut WHERE one = 1", [], |row| {
-            Ok(Cut {
-                compacted: Revision(unsigned(row, 0)?),
-                base_rows: unsigned(row, 1)?,
-            })
+            Ok(Cut { compacted: Revision(unsigned(row, 0)?), base_rows: unsigned(row, 1)? })
         })
         .map_err(failed)?;
     let mut replay = Replay::new(cut);
-    let mut statement = connection
-        .prepare("SELECT * FROM log ORDER BY id")
-        .map_err(failed)?;
+    let mut statement = connection.prepare("SELECT * FROM log ORDER BY id").map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
     while let Some(found) = rows.next().map_err(failed)? {
         let (row, kept) = read(found).map_err(failed)?;
         if checksum::of(&row) != kept {
-            let detail = format!(
-                "the checksum of the row at revision {} is wrong",
-                row.id.revision()
-            );
+            let detail = format!("the checksum of the row at revision {} is wrong", row.id.revision());
             return Err(OpenError::damaged(path, detail));
         }
-        replay
-            .take(row)
-            .map_err(|damage| OpenError::damaged(path, damage.to_string()))?;
+        replay.take(row).map_err(|damage| OpenError::damaged(path, damage.to_string()))?;
     }
-    replay
-        .finish()
-        .map_err(|damage| OpenError::damaged(path, damage.to_string()))
+    replay.finish().map_err(|damage| OpenError::damaged(path, damage.to_string()))
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Row, u32)> {

@@ -57,11 +57,7 @@ pub struct Options {
 impl Options {
     /// The usual bounds. Everything is kept in memory too, so 4 GiB is far beyond one machine's cluster.
     pub fn new(clock: Arc<dyn Clock>) -> Options {
-        Options {
-            history: HistoryLimits::default(),
-            size_limit_bytes: 4 << 30,
-            clock,
-        }
+        Options { history: HistoryLimits::default(), size_limit_bytes: 4 << 30, clock }
     }
 }
 
@@ -124,10 +120,7 @@ fn holder(pid: Option<u32>) -> String {
 
 impl OpenError {
     fn damaged(path: &Path, detail: String) -> OpenError {
-        OpenError::Damaged {
-            path: path.to_owned(),
-            detail,
-        }
+        OpenError::Damaged { path: path.to_owned(), detail }
     }
 
     /// What SQLite says about a file, sorted into damage and everything else.
@@ -140,10 +133,7 @@ impl OpenError {
         if corrupt || source.sqlite_error_code().is_none() {
             return OpenError::damaged(path, source.to_string());
         }
-        OpenError::Sqlite {
-            path: path.to_owned(),
-            source,
-        }
+        OpenError::Sqlite { path: path.to_owned(), source }
     }
 }
 
@@ -165,10 +155,7 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the store in `directory`, which is made if need be. Blocks while the file is read.
     pub fn open(directory: &Path, options: Options) -> Result<SqliteStore, OpenError> {
-        let failed = |source| OpenError::Directory {
-            path: directory.to_owned(),
-            source,
-        };
+        let failed = |source| OpenError::Directory { path: directory.to_owned(), source };
         std::fs::create_dir_all(directory).map_err(failed)?;
         let lock = DirectoryLock::take(directory)?;
         let (log, recovered) = SqliteLog::open(directory, options.size_limit_bytes)?;
@@ -269,15 +256,9 @@ impl Store for SqliteStore {
         let places = self.places.clone().acquire_many_owned(size_kib(&txn)).await;
         let place = places.map_err(|_| CommitError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Request {
-            txn,
-            reply,
-            _place: place,
-        })?;
+        self.send(Request { txn, reply, _place: place })?;
         // The writer answers everything that it took, unless it panicked.
-        let lost = |_| CommitError::Unknown {
-            detail: "the store's writer has ended".to_owned(),
-        };
+        let lost = |_| CommitError::Unknown { detail: "the store's writer has ended".to_owned() };
         answer.await.map_err(lost)?
     }
 

@@ -75,11 +75,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 fn extend((mut first, mut second): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
     let number = |at: usize| {
-        if big_endian {
-            word(bytes, at)
-        } else {
-            word(bytes, at).swap_bytes()
-        }
+        if big_endian { word(bytes, at) } else { word(bytes, at).swap_bytes() }
     };
     for at in (0..bytes.len()).step_by(8) {
         first = first.wrapping_add(number(at)).wrapping_add(second);

@@ -14,9 +14,7 @@ pub struct TestClock(Mutex<Timestamp>);
 
 impl Default for TestClock {
     fn default() -> TestClock {
-        TestClock(Mutex::new(
-            Timestamp::from_second(1_700_000_000).expect("in range"),
-        ))
+        TestClock(Mutex::new(Timestamp::from_second(1_700_000_000).expect("in range")))
     }
 }
 
@@ -35,51 +33,25 @@ impl Clock for TestClock {
 
 pub fn put(key: &str, value: &str) -> Op {
     let bytes = Bytes::from(value.to_owned());
-    Op::Put {
-        key: key.to_owned(),
-        value: Template {
-            bytes,
-            revision_hole: None,
-        },
-        ttl_seconds: None,
-    }
+    Op::Put { key: key.to_owned(), value: Template { bytes, revision_hole: None }, ttl_seconds: None }
 }
 
 /// A value that carries its revision, as objects do.
 pub fn put_object(key: &str, ttl_seconds: Option<u32>) -> Op {
     let bytes = Bytes::from_static(br#"{"resourceVersion":"","x":1}"#);
-    Op::Put {
-        key: key.to_owned(),
-        value: Template {
-            bytes,
-            revision_hole: Some(20),
-        },
-        ttl_seconds,
-    }
+    Op::Put { key: key.to_owned(), value: Template { bytes, revision_hole: Some(20) }, ttl_seconds }
 }
 
 pub fn delete(key: &str) -> Op {
-    Op::Delete {
-        key: key.to_owned(),
-        last: None,
-    }
+    Op::Delete { key: key.to_owned(), last: None }
 }
 
 pub fn txn(ops: Vec<Op>) -> Txn {
-    Txn {
-        compares: Vec::new(),
-        ops,
-    }
+    Txn { compares: Vec::new(), ops }
 }
 
 pub fn when(key: &str, expected: Expected, op: Op) -> Txn {
-    Txn {
-        compares: vec![Compare {
-            key: key.to_owned(),
-            expected,
-        }],
-        ops: vec![op],
-    }
+    Txn { compares: vec![Compare { key: key.to_owned(), expected }], ops: vec![op] }
 }
 
 pub async fn commit(store: &impl Store, ops: Vec<Op>) -> Result<Commit, CommitError> {

@@ -97,7 +97,11 @@ const SAMPLE: &str = "usr/share/postgresql/15/postgresql.conf.sample";
 /// In a container everybody who is to be served comes from outside it.
 fn reachable(sample: &str) -> String {
     let line = |line: &str| {
-        if line.starts_with("#listen_addresses") { "listen_addresses = '*'".to_owned() } else { line.to_owned() }
+        if line.starts_with("#listen_addresses") {
+            "listen_addresses = '*'".to_owned()
+        } else {
+            line.to_owned()
+        }
     };
     sample.lines().map(|text| line(text) + "\n").collect()
 }

@@ -10,9 +10,9 @@ use model::encoded::Revision;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::legacy;
 use super::plan::{EndpointsWrite, Plan, plan};
 use super::view::{Event, Touched, View};
-use super::legacy;
 use crate::runner::ObjectKey;
 
 fn now() -> Timestamp {
@@ -317,7 +317,8 @@ fn what_has_no_selector_or_is_an_alias_is_left_alone() {
     let mut world = World::new();
     world.service(json!({ "ports": [{ "port": 80 }] }));
     assert!(world.plan().is_quiet());
-    let alias = json!({ "type": "ExternalName", "externalName": "example.com", "selector": { "app": "web" } });
+    let alias =
+        json!({ "type": "ExternalName", "externalName": "example.com", "selector": { "app": "web" } });
     world.service(alias);
     assert!(world.plan().is_quiet());
 }

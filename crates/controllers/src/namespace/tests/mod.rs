@@ -13,11 +13,7 @@ use super::view::Entry;
 use crate::api_resource::ApiResource;
 
 fn resources() -> Vec<ApiResource> {
-    let all = [
-        ("", "ConfigMap", "configmaps"),
-        ("", "Pod", "pods"),
-        ("apps", "StatefulSet", "statefulsets"),
-    ];
+    let all = [("", "ConfigMap", "configmaps"), ("", "Pod", "pods"), ("apps", "StatefulSet", "statefulsets")];
     let resource = |(group, kind, plural)| ApiResource {
         resource: GroupVersionResource::constant(group, "v1", plural),
         kind: GroupVersionKind::constant(group, "v1", kind),
@@ -72,10 +68,14 @@ fn conditions_say_what_remains_and_are_written_once() {
         let found = said.iter().find(|condition| condition.type_ == type_).expect("is there");
         (found.status.clone(), found.message.clone().unwrap_or_default())
     };
-    assert_eq!(told("NamespaceContentRemaining").1,
-        "Some resources are remaining: configmaps. has 1 resource instances, pods. has 2 resource instances");
-    assert_eq!(told("NamespaceFinalizersRemaining").1,
-        "Some content in the namespace has finalizers remaining: example.com/held in 1 resource instances");
+    assert_eq!(
+        told("NamespaceContentRemaining").1,
+        "Some resources are remaining: configmaps. has 1 resource instances, pods. has 2 resource instances"
+    );
+    assert_eq!(
+        told("NamespaceFinalizersRemaining").1,
+        "Some content in the namespace has finalizers remaining: example.com/held in 1 resource instances"
+    );
     assert_eq!(told("NamespaceDeletionContentFailure").0, "False");
     namespace.status.get_or_insert_default().conditions = Some(said);
     assert_eq!(conditions(&namespace, &contents, None, now()), None);

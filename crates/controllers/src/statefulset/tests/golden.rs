@@ -46,10 +46,8 @@ fn each_script_gives_the_plans_below_its_commands() {
 #[test]
 fn each_fact_on_the_list_is_covered_by_a_script() {
     let list = fs::read_to_string(directory().join("../facts.md")).expect("the list is there");
-    let facts: BTreeSet<&str> = list
-        .lines()
-        .filter_map(|line| line.strip_prefix("- ")?.split_whitespace().next())
-        .collect();
+    let facts: BTreeSet<&str> =
+        list.lines().filter_map(|line| line.strip_prefix("- ")?.split_whitespace().next()).collect();
     assert!(facts.len() > 40, "the list has lost its form");
     let scripts = scripts();
     let covered: BTreeSet<&str> = scripts

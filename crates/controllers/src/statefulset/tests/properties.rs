@@ -100,10 +100,7 @@ fn happen(world: &mut World, happening: &Happening) {
         }
         Happening::Delete(number) if is_there(world, *number) => world.delete_pod(&name(*number)),
         Happening::Gone(number)
-            if world
-                .pods
-                .get(&name(*number))
-                .is_some_and(|pod| meta::is_terminating(&pod.metadata)) =>
+            if world.pods.get(&name(*number)).is_some_and(|pod| meta::is_terminating(&pod.metadata)) =>
         {
             world.remove_pod(&name(*number));
             world.collect_claims();
@@ -151,9 +148,8 @@ fn check_safety(world: &World, plan: &Plan, is_ordered: bool) {
         assert!(ordinals.insert(step.ordinal), "two steps for one ordinal:\n{plan}");
     }
     let deleted = |why: DeleteReason| {
-        let is_that = move |write: &PodWrite| {
-            matches!(write, PodWrite::Delete { why: reason, .. } if *reason == why)
-        };
+        let is_that =
+            move |write: &PodWrite| matches!(write, PodWrite::Delete { why: reason, .. } if *reason == why);
         plan.steps.iter().filter(move |step| is_that(&step.write))
     };
     assert!(deleted(DeleteReason::Outdated).count() <= 1, "an update takes one at a time:\n{plan}");
@@ -174,9 +170,10 @@ fn check_safety(world: &World, plan: &Plan, is_ordered: bool) {
         }
     }
     if is_ordered {
-        let moves = plan.steps.iter().filter(|step| {
-            matches!(step.write, PodWrite::Create(_) | PodWrite::Delete { .. })
-        });
+        let moves = plan
+            .steps
+            .iter()
+            .filter(|step| matches!(step.write, PodWrite::Create(_) | PodWrite::Delete { .. }));
         assert!(moves.count() <= 1, "an ordered set makes one move at a time:\n{plan}");
     }
     if let Some(status) = &plan.status {

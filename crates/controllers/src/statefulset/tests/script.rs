@@ -8,7 +8,7 @@
 //! | `pod POD delete\|gone` | somebody asks for its deletion; it is gone |
 //! | `pod POD made [owner=Kind/name] [app=value]` | somebody makes a pod of that name |
 //! | `pod POD label app=value`, `pod POD unlabel KEY`, `pod POD orphan` | its metadata changes |
-//! | `claim CLAIM made\|delete\|gone\|owners [Kind/name[/uid][!]] …` | the same for claims; `!` is a controller |
+//! | `claim CLAIM made\|delete\|gone\|owners [Kind/name[/uid][!]] …` | for claims; `!` is a controller |
 //! | `revision orphan SET` | the set's revisions lose their owner |
 //! | `revision take SET` | somebody else's revision takes the name that the next one would get |
 //! | `tick SECONDS` | time passes |
@@ -74,9 +74,7 @@ fn command_of(world: &mut World, words: &[&str]) -> Result<String, String> {
             Ok(String::new())
         }
         ["collect"] => Ok(format!("collected {:?}", world.collect_claims())),
-        ["plan", set] => {
-            Ok(world.plan(set).map_or("the set is gone".to_owned(), |plan| plan.to_string()))
-        }
+        ["plan", set] => Ok(world.plan(set).map_or("the set is gone".to_owned(), |plan| plan.to_string())),
         ["sync", set] => sync(world, set),
         ["settle", set] => settle(world, set),
         ["show", what @ ..] => show(world, what),
@@ -232,7 +230,9 @@ fn change_pod(world: &mut World, name: &str, what: &[&str]) -> Result<(), String
     match what {
         ["ready"] => world.make_ready(name),
         ["running"] => world.set_phase(name, "Running", false, &running),
-        ["pending"] => world.set_phase(name, "Pending", false, &json!({ "waiting": { "reason": "ContainerCreating" } })),
+        ["pending"] => {
+            world.set_phase(name, "Pending", false, &json!({ "waiting": { "reason": "ContainerCreating" } }))
+        }
         ["failed"] => world.set_phase(name, "Failed", false, &ended(1)),
         ["succeeded"] => world.set_phase(name, "Succeeded", false, &ended(0)),
         ["crashloop"] => {

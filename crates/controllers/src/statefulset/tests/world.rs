@@ -267,8 +267,7 @@ impl World {
             let owners = claim.metadata.owner_references.as_deref().unwrap_or_default();
             !owners.is_empty() && owners.iter().all(|owner| !alive.contains(&owner.uid))
         };
-        let gone: Vec<String> =
-            self.claims.values().filter(|claim| is_gone(claim)).map(name_of).collect();
+        let gone: Vec<String> = self.claims.values().filter(|claim| is_gone(claim)).map(name_of).collect();
         for name in &gone {
             self.remove_claim(name);
         }

@@ -41,8 +41,12 @@ fn a_volume_must_fit_in_class_size_modes_and_selector() {
         ("as they are", json!({}), json!({}), true),
         ("another class", spec(json!({ "storageClassName": "other" })), json!({}), false),
         ("no class", spec(json!({ "storageClassName": "" })), json!({}), false),
-        ("no class at both", spec(json!({ "storageClassName": "" })),
-            spec(json!({ "storageClassName": null })), true),
+        (
+            "no class at both",
+            spec(json!({ "storageClassName": "" })),
+            spec(json!({ "storageClassName": null })),
+            true,
+        ),
         ("just its size", size("3Gi"), json!({}), true),
         ("a byte too large", size("3221225473"), json!({}), false),
         ("a subset of modes", modes(&["ReadOnlyMany"]), json!({}), true),
@@ -53,14 +57,34 @@ fn a_volume_must_fit_in_class_size_modes_and_selector() {
         ("labels it has not", wants(json!({ "disk": "ssd" })), has(json!({ "disk": "hdd" })), false),
         ("an expression that fits", not_in.clone(), has(json!({ "disk": "ssd" })), true),
         ("an expression that does not", not_in, has(json!({ "disk": "hdd" })), false),
-        ("one that is promised to its name", json!({}), spec(json!({
-            "claimRef": { "namespace": "default", "name": "data" } })), true),
-        ("one promised to another name", json!({}), spec(json!({
-            "claimRef": { "namespace": "default", "name": "other" } })), false),
-        ("one promised to an earlier claim of its name", json!({}), spec(json!({
-            "claimRef": { "namespace": "default", "name": "data", "uid": "earlier" } })), false),
-        ("one that is on its way out", json!({}), json!({ "metadata": {
-            "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["test/holds"] } }), false),
+        (
+            "one that is promised to its name",
+            json!({}),
+            spec(json!({
+            "claimRef": { "namespace": "default", "name": "data" } })),
+            true,
+        ),
+        (
+            "one promised to another name",
+            json!({}),
+            spec(json!({
+            "claimRef": { "namespace": "default", "name": "other" } })),
+            false,
+        ),
+        (
+            "one promised to an earlier claim of its name",
+            json!({}),
+            spec(json!({
+            "claimRef": { "namespace": "default", "name": "data", "uid": "earlier" } })),
+            false,
+        ),
+        (
+            "one that is on its way out",
+            json!({}),
+            json!({ "metadata": {
+            "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["test/holds"] } }),
+            false,
+        ),
         ("named", spec(json!({ "volumeName": "disk" })), json!({}), true),
     ];
     for (what, claim_change, volume_change, expected) in table {
@@ -151,8 +175,10 @@ fn stale_plans_of_two_claims_for_one_volume_bind_one() {
 
 #[test]
 fn a_claim_that_waits_for_its_consumer_is_bound_only_where_the_volume_can_be_used() {
-    let on = |node| spec(json!({ "nodeAffinity": { "required": { "nodeSelectorTerms": [{
-        "matchExpressions": [{ "key": "kubernetes.io/hostname", "operator": "In", "values": [node] }] }] } } }));
+    let on = |node| {
+        spec(json!({ "nodeAffinity": { "required": { "nodeSelectorTerms": [{
+        "matchExpressions": [{ "key": "kubernetes.io/hostname", "operator": "In", "values": [node] }] }] } } }))
+    };
     let mut world = World::new();
     world.add_volume(with(&volume("near", "manual", "2Gi"), on("node-2")));
     world.add_volume(with(&volume("far", "manual", "1Gi"), on("node-1")));
@@ -193,12 +219,26 @@ fn people_are_told_why_a_claim_waits() {
     let table = [
         (claim("data", "", "1Gi"), "FailedBinding", "no persistent volumes available for this claim and no"),
         (claim("data", "later", "1Gi"), "WaitForFirstConsumer", "waiting for first consumer to be created"),
-        (claim("data", "foreign", "1Gi"), "ExternalProvisioning", "Waiting for a volume to be created either"),
-        (claim("data", "none", "1Gi"), "ProvisioningFailed", "storageclass.storage.k8s.io \"none\" not found"),
-        (with(&claim("data", "now", "1Gi"), selector), "ProvisioningFailed",
-            "failed to provision volume with StorageClass \"now\": claim Selector is not supported"),
-        (with(&claim("data", "now", "9Gi"), spec(json!({ "volumeName": "disk" }))), "VolumeMismatch",
-            "Cannot bind to requested volume \"disk\": requested PV is too small"),
+        (
+            claim("data", "foreign", "1Gi"),
+            "ExternalProvisioning",
+            "Waiting for a volume to be created either",
+        ),
+        (
+            claim("data", "none", "1Gi"),
+            "ProvisioningFailed",
+            "storageclass.storage.k8s.io \"none\" not found",
+        ),
+        (
+            with(&claim("data", "now", "1Gi"), selector),
+            "ProvisioningFailed",
+            "failed to provision volume with StorageClass \"now\": claim Selector is not supported",
+        ),
+        (
+            with(&claim("data", "now", "9Gi"), spec(json!({ "volumeName": "disk" }))),
+            "VolumeMismatch",
+            "Cannot bind to requested volume \"disk\": requested PV is too small",
+        ),
     ];
     for (claim, reason, message) in table {
         let mut world = World::new();

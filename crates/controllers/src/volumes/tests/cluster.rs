@@ -204,7 +204,8 @@ async fn a_node_without_room_is_given_up_so_that_another_is_chosen() {
     cluster
         .until::<PersistentVolumeClaim>("the node is given up", |claims| {
             let annotations = claims.iter().filter_map(|claim| claim.metadata.annotations.as_ref());
-            let mut marked = annotations.filter(|all| all.contains_key("volume.kubernetes.io/storage-provisioner"));
+            let mut marked =
+                annotations.filter(|all| all.contains_key("volume.kubernetes.io/storage-provisioner"));
             marked.any(|all| !all.contains_key("volume.kubernetes.io/selected-node"))
         })
         .await;

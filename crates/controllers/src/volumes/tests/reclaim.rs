@@ -127,10 +127,13 @@ fn a_volume_whose_claim_took_another_is_free_again() {
     world.add_claim(claim("data", "now", "1Gi"));
     world.settle().expect("nothing crashes");
     let reference = world.volume("pvc-uid-data").spec.as_ref().and_then(|spec| spec.claim_ref.clone());
-    let stray = with(&volume("stray", "now", "1Gi"), json!({
-        "metadata": { "annotations": { "pv.kubernetes.io/bound-by-controller": "yes" } },
-        "spec": { "claimRef": reference },
-    }));
+    let stray = with(
+        &volume("stray", "now", "1Gi"),
+        json!({
+            "metadata": { "annotations": { "pv.kubernetes.io/bound-by-controller": "yes" } },
+            "spec": { "claimRef": reference },
+        }),
+    );
     world.add_volume(stray);
     world.settle().expect("nothing crashes");
     assert!(matching::is_free(world.volume("stray")));

@@ -367,8 +367,8 @@ impl World {
         for claim in self.claims.values() {
             let Some(name) = matching::volume_name(claim) else { continue };
             let Some(volume) = self.volumes.get(&ObjectKey::new("", name)) else { continue };
-            let is_theirs = matching::claim_of(volume)
-                .is_some_and(|(_, reference)| reference.uid == claim.metadata.uid);
+            let is_theirs =
+                matching::claim_of(volume).is_some_and(|(_, reference)| reference.uid == claim.metadata.uid);
             if is_theirs {
                 assert!(taken.insert(name), "volume {name} has two claims");
             }
