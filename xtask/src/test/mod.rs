@@ -19,9 +19,9 @@ use clap::Args;
 use crate::{demo, images, process, tidy, tree};
 use libtest::{Reader, Tally};
 
-/// A run from a clean checkout is to be over within 30 minutes on two cores; what is not over a minute
-/// earlier hangs, and the count is worth more than the wait.
-const LIMIT_MINUTES: u64 = 29;
+/// A run from a clean checkout is to be over within 30 minutes on two cores. This is no measure of that but
+/// a guard: what is not over after twice that time hangs, and the count is worth more than the wait.
+const LIMIT_MINUTES: u64 = 60;
 
 #[derive(Args)]
 pub(crate) struct Options {
