@@ -11,6 +11,8 @@ use crate::request::path::ApiPath;
 
 /// The version of Kubernetes whose API this is.
 const GIT_VERSION: &str = "v1.37.0";
+/// The form in which Go's client asks for OpenAPI v2; it reads nothing else.
+const OPENAPI_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// Answers a path that is no resource; `None` when there is nothing at it.
 pub(super) fn answer(api: &Api, path: &str, query: Option<&str>, headers: &HeaderMap) -> Option<Answer> {
@@ -22,6 +24,7 @@ pub(super) fn answer(api: &Api, path: &str, query: Option<&str>, headers: &Heade
             Some(respond::bytes(200, media, Bytes::from(text)))
         }
         "/openapi/v3" => Some(respond::bytes(200, "application/json", api.openapi.index())),
+        "/openapi/v2" if wants_protobuf(headers) => Some(respond::bytes(200, OPENAPI_PROTOBUF, cover())),
         "/openapi/v2" => Some(document(&api.openapi.v2(), query, headers)),
         _ => match path.strip_prefix("/openapi/v3/") {
             Some(group) => api.openapi.document_v3(group).map(|found| document(&found, query, headers)),
@@ -58,6 +61,25 @@ fn go_arch() -> &'static str {
         "aarch64" => "arm64",
         other => other,
     }
+}
+
+fn wants_protobuf(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept.contains("proto-openapi.spec.v2") && !accept.contains("json")
+}
+
+/// OpenAPI v2 as protobuf: the version (field 1) and what this is (field 2: title and version), without
+/// definitions. kubectl asks for it where a manifest is a `List`, which no v3 document describes, to check
+/// fields itself; finding no definition it leaves that to the server, which checks each item anyhow.
+fn cover() -> Bytes {
+    let field = |number: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).ok().filter(|length| *length < 128);
+        let mut field = vec![number << 3 | 2, length.expect("short texts: one byte says the length")];
+        field.extend_from_slice(content);
+        field
+    };
+    let info = [field(1, b"Kubernetes"), field(2, env!("CARGO_PKG_VERSION").as_bytes())].concat();
+    [field(1, b"2.0"), field(2, &info)].concat().into()
 }
 
 fn document(document: &crate::openapi::Document, query: Option<&str>, headers: &HeaderMap) -> Answer {
