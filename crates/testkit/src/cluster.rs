@@ -253,7 +253,8 @@ impl Drop for Cluster {
 
 /// The archive of an image that `cargo xtask images` made.
 pub fn image_archive(name: &str) -> PathBuf {
-    let archive = target().join("images").join(format!("{name}.tar"));
+    let images = std::env::var_os("ORDINAL_IMAGES").map_or_else(|| target().join("images"), PathBuf::from);
+    let archive = images.join(format!("{name}.tar"));
     assert!(archive.exists(), "{} is missing: run cargo xtask images", archive.display());
     archive
 }
@@ -268,7 +269,7 @@ pub fn binary() -> PathBuf {
     profile.join("ordinal")
 }
 
-/// Where `cargo xtask images` writes: `target` of this workspace, wherever cargo builds.
+/// Where `cargo xtask images` writes when nothing else is said.
 fn target() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two levels up");
     workspace.join("target")
