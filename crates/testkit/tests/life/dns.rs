@@ -3,7 +3,8 @@
 use crate::space::{IDLE, Space};
 
 /// A web server that says its host name.
-const SERVER: &str = r#"["sh", "-c", "mkdir /www; hostname > /www/index.html; exec httpd -f -p 8080 -h /www"]"#;
+const SERVER: &str =
+    r#"["sh", "-c", "mkdir /www; hostname > /www/index.html; exec httpd -f -p 8080 -h /www"]"#;
 
 /// A headless Service `web` with two replicas, a Service `front` with an address, another name, and a client.
 fn world(space: &Space) {
@@ -63,7 +64,10 @@ fn every_form_of_record_answers_inside_a_pod() {
     let answer = look_up(&space, "srv", &format!("_http._tcp.web.{suffix}"));
     for pod in ["web-0", "web-1"] {
         let service = format!(" 8080 {pod}.web.{suffix}");
-        assert!(answer.lines().any(|line| line.contains("service = 0 ") && line.ends_with(&service)), "{answer}");
+        assert!(
+            answer.lines().any(|line| line.contains("service = 0 ") && line.ends_with(&service)),
+            "{answer}"
+        );
     }
     let answer = look_up(&space, "srv", &format!("_http._tcp.front.{suffix}"));
     assert!(answer.contains(&format!(" 80 front.{suffix}")), "{answer}");

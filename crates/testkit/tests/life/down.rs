@@ -43,7 +43,8 @@ fn inventory(directory: &str) -> Inventory {
     let mut cgroups = BTreeSet::new();
     directories(Path::new("/sys/fs/cgroup"), &mut cgroups);
     let links = lines(Command::new("ip").args(["-o", "link"]));
-    let name = |line: String| line.split(": ").nth(1).map(|name| name.split('@').next().unwrap_or(name).to_owned());
+    let name =
+        |line: String| line.split(": ").nth(1).map(|name| name.split('@').next().unwrap_or(name).to_owned());
     BTreeMap::from([
         ("process", processes(directory)),
         ("mount", mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect()),
@@ -70,12 +71,19 @@ fn down_leaves_no_process_mount_interface_table_or_cgroup() {
     let before = inventory("/no such directory");
     let Some(mut cluster) = Cluster::native(&["busybox"]) else { return };
     let directory = cluster.data_dir().display().to_string();
-    cluster.apply(&crate::sets::set("w", 2, crate::sets::CLAIM, crate::sets::MOUNT));
+    let set = crate::sets::set("w", 2, crate::sets::CLAIM, crate::sets::MOUNT);
+    cluster.apply(&format!("---\n{set}"));
     cluster.run(&["create", "service", "clusterip", "w", "--tcp=80"]);
     cluster.wait_ready("w", 2);
     let made = added(&before, &inventory(&directory));
     for kind in ["process", "mount", "interface", "nftables table", "cgroup"] {
         assert!(!made[kind].is_empty(), "a running cluster has a {kind}");
+    }
+    let about = std::fs::read(cluster.data_dir().join("cluster.json")).expect("a description");
+    let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
+    let id = about["id"].as_str().expect("a name").to_owned();
+    for kind in ["interface", "nftables table", "cgroup"] {
+        assert!(made[kind].iter().any(|item| item.contains(&id)), "a {kind} of {id} in {made:?}");
     }
     cluster.down();
     // Clusters of tests beside this one came and go as well: what is left of ours would never go.
@@ -83,8 +91,10 @@ fn down_leaves_no_process_mount_interface_table_or_cgroup() {
         let after = inventory(&directory);
         let left: Vec<String> = made
             .iter()
-            .flat_map(|(kind, items)| items.intersection(&after[kind]).map(move |item| format!("{kind} {item}")))
-            .filter(|item| mine(item, &directory))
+            .flat_map(|(kind, items)| {
+                items.intersection(&after[kind]).map(move |item| format!("{kind} {item}"))
+            })
+            .filter(|item| mine(item, &directory, &id))
             .collect();
         if !left.is_empty() {
             eprintln!("left: {left:?}");
@@ -97,7 +107,11 @@ fn down_leaves_no_process_mount_interface_table_or_cgroup() {
     cluster.wait_ready("w", 2);
 }
 
-/// Whether a thing may be of this cluster: mounts of others say so by their path.
-fn mine(item: &str, directory: &str) -> bool {
-    !item.starts_with("mount ") || item.contains(directory)
+/// Whether a thing may be of this cluster: mounts say so by their path, what has a cluster's name by its name.
+fn mine(item: &str, directory: &str, id: &str) -> bool {
+    let named = ["ord-", "ordinal_", "/ordinal/"].into_iter().find_map(|prefix| item.split_once(prefix));
+    match named {
+        Some((_, name)) => name.starts_with(id),
+        None => !item.starts_with("mount ") || item.contains(directory),
+    }
 }

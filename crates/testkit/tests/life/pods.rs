@@ -14,7 +14,8 @@ fn init_containers_run_one_after_the_other_before_the_pod() {
              volumeMounts: [{{name: v, mountPath: /v}}]}}"
         )
     };
-    let spec = format!("volumes: [{{name: v, emptyDir: {{}}}}], initContainers: [{}, {}],", init("a"), init("b"));
+    let spec =
+        format!("volumes: [{{name: v, emptyDir: {{}}}}], initContainers: [{}, {}],", init("a"), init("b"));
     space.pod("p", IDLE, "volumeMounts: [{name: v, mountPath: /v}],", &spec);
     space.wait_pod("p");
     assert_eq!(space.exec("p", "cat /v/order"), "a\nb");
@@ -71,7 +72,9 @@ fn failures_are_seen_where_kubectl_shows_them() {
     assert_eq!(space.value("pod/crash", "{.status.containerStatuses[0].lastState.terminated.exitCode}"), "3");
     space.wait_value("pod/pull", WAITING, "ImagePullBackOff");
     let table = space.run(&["get", "pods", "--no-headers"]);
-    for (pod, status) in [("crash", "CrashLoopBackOff"), ("pull", "ImagePull"), ("never", "ErrImageNeverPull")] {
+    for (pod, status) in
+        [("crash", "CrashLoopBackOff"), ("pull", "ImagePull"), ("never", "ErrImageNeverPull")]
+    {
         // Between two tries the table may show the try.
         let line = table.lines().find(|line| line.starts_with(pod)).expect("a line for each pod");
         assert!(line.contains(status) || line.contains("Err") || line.contains("Error"), "{line}");
@@ -81,8 +84,10 @@ fn failures_are_seen_where_kubectl_shows_them() {
 #[test]
 fn a_container_that_fails_its_liveness_probe_is_started_again() {
     let Some(space) = Space::new() else { return };
-    let probe = "livenessProbe: {exec: {command: [test, -f, /tmp/alive]}, periodSeconds: 1, failureThreshold: 1},";
-    let script = r#"["sh", "-c", "touch /tmp/alive; trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"]"#;
+    let probe =
+        "livenessProbe: {exec: {command: [test, -f, /tmp/alive]}, periodSeconds: 1, failureThreshold: 1},";
+    let script =
+        r#"["sh", "-c", "touch /tmp/alive; trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"]"#;
     space.pod("p", script, probe, "");
     space.wait_pod("p");
     let uid = space.value("pod/p", "{.metadata.uid}");

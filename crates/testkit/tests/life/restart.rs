@@ -59,7 +59,8 @@ fn a_hundred_kills_lose_no_acknowledged_write_and_disturb_no_container() {
     let kills = std::env::var("ORDINAL_TEST_KILLS").map_or(KILLS, |text| text.parse().expect("a number"));
     let marker = format!("9{:07}", cluster.pid());
     let set = crate::sets::set("w", 2, crate::sets::CLAIM, crate::sets::MOUNT);
-    cluster.apply(&set.replace(crate::space::IDLE, &format!("[sleep, \"{marker}\"]")));
+    let set = set.replace(crate::space::IDLE, &format!("[sleep, \"{marker}\"]"));
+    cluster.apply(&format!("---\n{set}"));
     cluster.wait_ready("w", 2);
     let before = sleepers(&marker);
     assert_eq!(before.len(), 2, "one process in each container");
@@ -98,7 +99,8 @@ fn a_hundred_kills_lose_no_acknowledged_write_and_disturb_no_container() {
     assert!(written >= kills as usize, "the kills came under writes");
     cluster.wait_ready("w", 2);
     assert_eq!(sleepers(&marker), before, "the same containers");
-    let restarts = cluster.run(&["get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"]);
+    let restarts =
+        cluster.run(&["get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"]);
     assert_eq!(restarts, "0 0");
     cluster.run(&["scale", "statefulset", "w", "--replicas=3"]);
     cluster.wait_ready("w", 3);

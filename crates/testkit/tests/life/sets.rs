@@ -63,6 +63,7 @@ fn scaling_down_goes_in_reverse_and_scaling_up_finds_the_claims_again() {
     space.wait_ready("w", 3);
     space.exec("w-2", "echo two > /data/file");
     let follower = space.follow_pods();
+    follower.until(|words| words.starts_with(&["ADDED", "w-2"]));
     space.run(&["scale", "statefulset", "w", "--replicas=1"]);
     let seen = follower.until(|words| words.starts_with(&["DELETED", "w-1"]));
     let deleted: Vec<_> = seen.iter().filter(|words| words[0] == "DELETED").collect();
@@ -80,8 +81,10 @@ fn claims_go_with_replicas_and_set_where_the_retention_policy_says_delete() {
     let policy = "persistentVolumeClaimRetentionPolicy: {whenScaled: Delete, whenDeleted: Delete},";
     space.apply(&set("w", 2, &format!("{policy} {CLAIM}"), MOUNT));
     space.wait_ready("w", 2);
-    let volumes: Vec<String> =
-        ["pvc/data-w-0", "pvc/data-w-1"].iter().map(|claim| space.value(claim, "{.spec.volumeName}")).collect();
+    let volumes: Vec<String> = ["pvc/data-w-0", "pvc/data-w-1"]
+        .iter()
+        .map(|claim| space.value(claim, "{.spec.volumeName}"))
+        .collect();
     space.run(&["scale", "statefulset", "w", "--replicas=1"]);
     space.wait_gone("pvc/data-w-1");
     assert_eq!(space.names("pvc"), ["data-w-0"]);

@@ -2,10 +2,10 @@
 //!
 //! It must leave nothing: the namespace goes with the test, the cluster with the last of its users.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,8 @@ impl Space {
     /// Applies a manifest.
     #[track_caller]
     pub(crate) fn apply(&self, manifest: &str) {
-        let (printed, _) = self.with_input(&["apply", "-f", "-"], manifest);
+        // What begins with a brace is JSON to kubectl.
+        let (printed, _) = self.with_input(&["apply", "-f", "-"], &format!("---\n{manifest}"));
         assert!(printed.success, "kubectl apply: {}\n{manifest}", printed.stderr);
     }
 
@@ -173,16 +174,9 @@ impl Space {
 
     /// Starts a kubectl whose output is read while it runs.
     pub(crate) fn follow(&self, arguments: &[&str]) -> Follower {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("kubectl is on the path");
-        let stdout = child.stdout.take().expect("was asked for");
-        let (send, lines) = channel();
+        let (child, stdout, send, lines) = self.start(arguments);
         std::thread::spawn(move || {
-            for line in BufReader::new(stdout.take(1 << 20)).lines().map_while(Result::ok) {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if send.send(line).is_err() {
                     break;
                 }
@@ -193,10 +187,39 @@ impl Space {
 
     /// Follows the pods: event, name, revision and readiness of each change.
     pub(crate) fn follow_pods(&self) -> Follower {
-        let columns = "custom-columns=N:.metadata.name,H:.metadata.labels.controller-revision-hash,\
-                       R:.status.conditions[?(@.type==\"Ready\")].status";
-        let arguments = ["get", "pods", "-w", "--output-watch-events", "--no-headers", "-o", columns];
-        self.follow(&arguments)
+        let arguments = ["get", "pods", "-w", "--output-watch-events", "-o", "json"];
+        let (child, stdout, send, lines) = self.start(&arguments);
+        std::thread::spawn(move || {
+            let events = serde_json::Deserializer::from_reader(stdout).into_iter::<serde_json::Value>();
+            for event in events.map_while(Result::ok) {
+                let pod = &event["object"];
+                let conditions = pod["status"]["conditions"].as_array();
+                let ready = conditions
+                    .into_iter()
+                    .flatten()
+                    .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+                let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+                let words = [
+                    text(&event["type"]),
+                    text(&pod["metadata"]["name"]),
+                    text(&pod["metadata"]["labels"]["controller-revision-hash"]),
+                    ready.to_string(),
+                ];
+                if send.send(words.join(" ")).is_err() {
+                    break;
+                }
+            }
+        });
+        Follower { child, lines }
+    }
+
+    fn start(&self, arguments: &[&str]) -> (Child, ChildStdout, Sender<String>, Receiver<String>) {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("kubectl is on the path");
+        let stdout = child.stdout.take().expect("was asked for");
+        let (send, lines) = channel();
+        (child, stdout, send, lines)
     }
 
     fn overview(&self) -> String {

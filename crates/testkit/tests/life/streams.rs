@@ -7,7 +7,8 @@ fn exec_passes_streams_terminal_and_exit_code() {
     let Some(space) = Space::new() else { return };
     space.pod("p", IDLE, "", "");
     space.wait_pod("p");
-    let (printed, code) = space.with_input(&["exec", "p", "--", "sh", "-c", "echo out; echo err >&2; exit 7"], "");
+    let (printed, code) =
+        space.with_input(&["exec", "p", "--", "sh", "-c", "echo out; echo err >&2; exit 7"], "");
     assert_eq!((printed.stdout.as_str(), code), ("out\n", 7));
     assert!(printed.stderr.starts_with("err\n"), "{}", printed.stderr);
     let long = "a line of text\n".repeat(20_000);
@@ -23,7 +24,8 @@ fn exec_passes_streams_terminal_and_exit_code() {
 #[test]
 fn logs_follow_a_container_to_its_end() {
     let Some(space) = Space::new() else { return };
-    let script = r#"["sh", "-c", "echo one; until [ -e /tmp/go ]; do sleep 0.1; done; echo two; echo three"]"#;
+    let script =
+        r#"["sh", "-c", "echo one; until [ -e /tmp/go ]; do sleep 0.1; done; echo two; echo three"]"#;
     space.pod("p", script, "", "restartPolicy: Never,");
     space.wait_pod("p");
     let logs = space.follow(&["logs", "-f", "p"]);
@@ -40,7 +42,8 @@ fn logs_follow_a_container_to_its_end() {
 #[test]
 fn logs_tell_containers_and_their_former_lives_apart() {
     let Some(space) = Space::new() else { return };
-    let script = "n=$(cat /v/n || echo 0); echo $((n + 1)) > /v/n; echo run $n; [ $n = 0 ] && exit 3; sleep 1000";
+    let script =
+        "n=$(cat /v/n || echo 0); echo $((n + 1)) > /v/n; echo run $n; [ $n = 0 ] && exit 3; sleep 1000";
     space.apply(&format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: p}}, spec: {{terminationGracePeriodSeconds: 0, \
          volumes: [{{name: v, emptyDir: {{}}}}], containers: [{{name: a, image: busybox, \
@@ -49,7 +52,8 @@ fn logs_tell_containers_and_their_former_lives_apart() {
     ));
     space.wait_value("pod/p", "{.status.containerStatuses[?(@.name=='a')].restartCount}", "1");
     space.wait_pod("p");
-    space.wait("the second life speaks", || space.kubectl(&["logs", "p", "-c", "a"]).stdout.contains("run 1"));
+    space
+        .wait("the second life speaks", || space.kubectl(&["logs", "p", "-c", "a"]).stdout.contains("run 1"));
     let previous = space.run(&["logs", "p", "-c", "a", "--previous"]);
     assert!(previous.ends_with("run 0"), "{previous}");
     assert_eq!(space.run(&["logs", "p", "-c", "b"]), "I am b");
@@ -75,7 +79,12 @@ fn run_shows_what_a_pod_says_and_removes_it() {
 #[test]
 fn attach_speaks_with_the_container_itself() {
     let Some(space) = Space::new() else { return };
-    space.pod("p", r#"["sh", "-c", "read line; echo heard $line"]"#, "stdin: true, stdinOnce: true,", "restartPolicy: Never,");
+    space.pod(
+        "p",
+        r#"["sh", "-c", "read line; echo heard $line"]"#,
+        "stdin: true, stdinOnce: true,",
+        "restartPolicy: Never,",
+    );
     space.wait_pod("p");
     let (printed, _) = space.with_input(&["attach", "-i", "p"], "something\n");
     space.wait_value("pod/p", "{.status.phase}", "Succeeded");

@@ -22,18 +22,19 @@ fn a_rolling_update_goes_from_the_highest_ordinal_down_and_undo_brings_back_the_
     space.wait_ready("w", 3);
     let first = space.value("statefulset/w", "{.status.updateRevision}");
     for command in [&["patch"][..], &["rollout", "undo", "statefulset/w"]] {
+        let old = space.value("statefulset/w", "{.status.currentRevision}");
         let follower = space.follow_pods();
+        follower.until(|words| words.starts_with(&["ADDED", "w-2"]));
         if command == ["patch"] {
             change(&space, "2");
         } else {
             space.run(command);
         }
         let seen = follower.until(|words| words.starts_with(&["DELETED", "w-0"]));
-        let old = space.value("statefulset/w", "{.status.currentRevision}");
         let steps: Vec<String> = seen
             .iter()
             .filter(|words| words[0] == "DELETED" || words[0] == "MODIFIED" && words[2] != old)
-            .filter(|words| words[0] == "DELETED" || words[3] == "True")
+            .filter(|words| words[0] == "DELETED" || words[3] == "true")
             .map(|words| format!("{} {}", words[0], words[1]))
             .collect();
         let mut order = steps.clone();
@@ -47,7 +48,8 @@ fn a_rolling_update_goes_from_the_highest_ordinal_down_and_undo_brings_back_the_
         assert_eq!(hashes(&space), [now.as_str(); 3]);
     }
     let history = space.run(&["rollout", "history", "statefulset/w"]);
-    let numbers: Vec<&str> = history.lines().filter_map(|line| line.split_whitespace().next()).skip(2).collect();
+    let numbers: Vec<&str> =
+        history.lines().filter_map(|line| line.split_whitespace().next()).skip(2).collect();
     assert_eq!(numbers, ["2", "3"], "{history}");
 }
 
