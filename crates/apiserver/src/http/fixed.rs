@@ -11,8 +11,8 @@ use crate::request::path::ApiPath;
 
 /// The version of Kubernetes whose API this is.
 const GIT_VERSION: &str = "v1.37.0";
-/// The form in which Go's client asks for OpenAPI v2; it reads nothing else.
-const OPENAPI_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// OpenAPI v2 as Go's client reads it. It asks for `v2@v1.0`, which is no media type that it could parse.
+const OPENAPI_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Answers a path that is no resource; `None` when there is nothing at it.
 pub(super) fn answer(api: &Api, path: &str, query: Option<&str>, headers: &HeaderMap) -> Option<Answer> {
