@@ -233,6 +233,13 @@ impl Loop {
     fn pod_gone(&mut self, uid: &str) {
         if let Some(worker) = self.workers.get_mut(uid) {
             worker.view.gone = true;
+            // The scheduler gives its place away from now on: what comes for it must not be refused.
+            if worker.counted
+                && let Some(spec) = worker.view.spec()
+            {
+                self.usage.remove(spec, &self.allocatable);
+                worker.counted = false;
+            }
             self.marked.insert(uid.to_owned());
         }
     }
