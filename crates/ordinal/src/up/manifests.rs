@@ -16,6 +16,9 @@ use crate::output;
 /// Largest manifest: what fits one request, many times over.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
+/// Where `kubectl apply` looks for what was applied before, so that it can take away what is left out later.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Reads every object of these files.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
@@ -66,9 +69,15 @@ pub(super) async fn apply(api: &std::sync::Arc<Api>, objects: &[Value]) -> Resul
             namespace => namespace,
         };
         let mut body = object.clone();
+        if !body["metadata"].is_object()
+            || !(body["metadata"]["annotations"].is_object() || body["metadata"]["annotations"].is_null())
+        {
+            bail!("{kind} {name:?}: metadata and its annotations must be mappings");
+        }
         if served.namespaced {
             body["metadata"]["namespace"] = namespace.into();
         }
+        body["metadata"]["annotations"][LAST_APPLIED] = last_applied(&body)?.into();
         let target = |name: &str| Target {
             resource: served.gvr.clone(),
             namespace: namespace.to_owned(),
@@ -91,6 +100,19 @@ pub(super) async fn apply(api: &std::sync::Arc<Api>, objects: &[Value]) -> Resul
         output::line(format_args!("applied  {}/{name} {what}", served.singular));
     }
     Ok(())
+}
+
+/// The manifest itself, in the form that kubectl writes: with annotations, but without this one, and a line
+/// break behind it.
+fn last_applied(object: &Value) -> Result<String> {
+    let mut object = object.clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        let annotations = metadata.entry("annotations").or_insert_with(|| serde_json::json!({}));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.remove(LAST_APPLIED);
+        }
+    }
+    Ok(format!("{}\n", serde_json::to_string(&object)?))
 }
 
 #[cfg(test)]
