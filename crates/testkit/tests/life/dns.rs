@@ -28,10 +28,15 @@ items:
     space.wait_ready("web", 2);
 }
 
-/// What `nslookup` in the client says, of a name or a reversed address.
+/// What `nslookup` in the client says, of a name or, for `ptr`, of an address.
 fn look_up(space: &Space, kind: &str, name: &str) -> String {
+    let mut name = name.to_owned();
+    if kind == "ptr" {
+        let parts: Vec<&str> = name.rsplit('.').collect();
+        name = format!("{}.in-addr.arpa", parts.join("."));
+    }
     let kind = format!("-type={kind}");
-    let printed = space.kubectl(&["exec", "client", "--", "nslookup", &kind, name]);
+    let printed = space.kubectl(&["exec", "client", "--", "nslookup", &kind, &name]);
     // What comes before the first empty line is the server.
     printed.stdout.split_once("\n\n").map(|(_, answer)| answer.to_owned()).unwrap_or_default()
 }
