@@ -178,7 +178,9 @@ fn stay(cluster: Cluster, binary: &std::path::Path) -> anyhow::Result<bool> {
     println!("  kubectl get pods,pvc -o wide");
     println!("  kubectl scale sts/redis --replicas=5");
     println!("  kubectl exec -it redis-0 -- redis-cli");
-    println!("  kubectl run --rm -it --image=busybox probe -- nslookup redis-1.redis");
+    println!(
+        "  kubectl run --rm -it --image=busybox probe -- nslookup redis-1.redis.default.svc.cluster.local"
+    );
     println!("  {ordinal} status --data-dir {data_dir}");
     say("Ctrl-C ends the cluster and removes everything it made");
     // Nothing here can catch a signal; a shell can. Ordinal gets Ctrl-C from the terminal as well, which only

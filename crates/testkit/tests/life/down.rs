@@ -107,7 +107,7 @@ fn down_leaves_no_process_mount_interface_table_or_cgroup() {
     cluster.wait_ready("w", 2);
 }
 
-/// Whether a thing may be of this cluster: mounts say so by their path, what has a cluster's name by its name.
+/// Whether a thing may be of this cluster: a mount says so by its path, what has a cluster's name by that.
 fn mine(item: &str, directory: &str, id: &str) -> bool {
     let named = ["ord-", "ordinal_", "/ordinal/"].into_iter().find_map(|prefix| item.split_once(prefix));
     match named {
