@@ -30,9 +30,17 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if args.first().is_some_and(|arg| arg == AGENT) {
         runtime.block_on(agent(Path::new(&args[1]), &args[2]));
-    } else if filters.is_empty() || filters.iter().any(|filter| NAME.contains(filter.as_str())) {
-        runtime.block_on(containers_outlive_an_agent_that_is_killed());
-        println!("test {NAME} ... ok");
+    } else {
+        // What a harness would print, for whoever counts.
+        let wanted = filters.is_empty() || filters.iter().any(|filter| NAME.contains(filter.as_str()));
+        if wanted {
+            runtime.block_on(containers_outlive_an_agent_that_is_killed());
+            println!("test {NAME} ... ok");
+        }
+        let (passed, filtered) = (u8::from(wanted), u8::from(!wanted));
+        println!(
+            "test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {filtered} filtered out"
+        );
     }
     ExitCode::SUCCESS
 }

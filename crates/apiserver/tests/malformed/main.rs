@@ -236,5 +236,6 @@ async fn an_open_watch_does_not_hold_the_shutdown_up() {
     stopped.expect("the server ends soon").expect("the server ends");
     let (code, body) = watch.await.expect("the watch ends");
     assert_eq!(code, 200);
-    assert!(body.contains("\"ADDED\""), "{body}");
+    // It was ended in order; how much of it was sent before depends on when the end came.
+    assert!(body.ends_with("0\r\n\r\n"), "{body}");
 }
