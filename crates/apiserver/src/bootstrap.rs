@@ -32,7 +32,7 @@ pub async fn ensure(api: &Api, advertise_address: Ipv4Addr, port: u16) -> Result
             "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
         },
         "provisioner": "local.ordinal.dev", "volumeBindingMode": "WaitForFirstConsumer",
-        "reclaimPolicy": "Delete", "allowVolumeExpansion": true,
+        "reclaimPolicy": "Delete", "allowVolumeExpansion": false,
     });
     create(api, ("storage.k8s.io", "v1", "storageclasses"), "", class).await?;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});

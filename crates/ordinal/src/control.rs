@@ -23,6 +23,9 @@ use crate::data_dir::DataDir;
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Requests at a time: people type them.
 const REQUESTS_MAX: usize = 8;
+/// Time a starting cluster gets to open its socket, and the pause between two tries.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+const START_POLL: Duration = Duration::from_millis(20);
 /// An answer may be late: an import unpacks an image.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -115,9 +118,20 @@ async fn answer(stream: UnixStream, images: &dyn Images, stop: &CancellationToke
 /// Asks the process that runs this cluster.
 pub(crate) async fn ask(data_dir: &DataDir, request: &Request) -> Result<Answer> {
     let path = data_dir.path("control.sock");
-    let stream = UnixStream::connect(&path)
-        .await
-        .with_context(|| format!("reach the running cluster at {}", path.display()))?;
+    let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+    let stream = loop {
+        match UnixStream::connect(&path).await {
+            Ok(stream) => break stream,
+            // Just started: the directory is taken before the socket is there.
+            Err(_) if tokio::time::Instant::now() < deadline && data_dir.is_locked() => {
+                tokio::time::sleep(START_POLL).await;
+            }
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("reach the running cluster at {}", path.display()));
+            }
+        }
+    };
     let (reader, mut writer) = stream.into_split();
     let mut bytes = serde_json::to_vec(request)?;
     bytes.push(b'\n');

@@ -31,6 +31,7 @@ pub(crate) async fn run(arguments: ImageArguments) -> Result<()> {
         }
         ImageCommand::List { data_dir } => {
             let data_dir = DataDir::find(&data_dir)?;
+            data_dir.create()?;
             let images = ask(&data_dir, Request::Images, async |images| images.list().await).await?;
             let mut rows: Vec<Vec<String>> = images.iter().flat_map(rows).collect();
             rows.sort();

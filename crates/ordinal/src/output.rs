@@ -7,7 +7,8 @@ use tracing_subscriber::EnvFilter;
 /// Starts logging to standard error.
 pub(crate) fn start_logging(verbose: u8) {
     let default = match verbose {
-        0 => "warn",
+        // What is tried again by itself is for those who ask.
+        0 => "warn,controllers=error,scheduler=error,client=error,node=error",
         1 => "info,hyper=warn,rustls=warn",
         _ => "debug,hyper=info,rustls=info,h2=info",
     };

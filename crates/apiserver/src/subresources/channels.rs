@@ -214,6 +214,19 @@ fn message(channel: u8, data: &[u8]) -> Message {
     Message::Binary(bytes.into())
 }
 
+/// An attach ends well when its container ends, whatever the container ended with: that is in the pod's status,
+/// where clients look for it.
+pub(super) fn of_attach(session: Session) -> Session {
+    let Session { ended, .. } = session;
+    let ended = Box::pin(async move {
+        match ended.await {
+            Ended::Exited(_) => Ended::Exited(0),
+            Ended::Failed(reason) => Ended::Failed(reason),
+        }
+    });
+    Session { ended, ..session }
+}
+
 /// What channel 3 says at the end.
 fn status(ended: &Ended) -> Value {
     match ended {

@@ -69,7 +69,7 @@ pub(crate) async fn upgrade(
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         let session = if command.is_empty() {
-            gateway.attach(&place.node, &place.container, options).await
+            gateway.attach(&place.node, &place.container, options).await.map(channels::of_attach)
         } else {
             gateway.exec(&place.node, &place.container, command, options).await
         };

@@ -10,7 +10,7 @@ mod progress;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -64,13 +64,17 @@ pub(crate) async fn run(arguments: UpArguments) -> Result<()> {
         () = stop.cancelled() => Ok(()),
         result = done => result,
     };
-    if let Err(error) = &result {
-        // The cluster is up all the same; only what was asked of it went wrong.
-        output::error(error);
+    match &result {
+        Ok(()) => stop.cancelled().await,
+        // Whoever names manifests wants them, and a script must not wait for what will not come.
+        Err(_) => stop.cancel(),
     }
-    stop.cancelled().await;
     parts.stopped(STOP_TIMEOUT).await;
-    result.context("the manifests were not applied")
+    let again = data_dir.root().display();
+    output::line(format_args!(
+        "stopped  containers go on running; end them with: ordinal down --data-dir {again}"
+    ));
+    result
 }
 
 fn stop_on_signals(stop: CancellationToken) -> Result<()> {
