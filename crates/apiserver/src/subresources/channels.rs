@@ -214,8 +214,8 @@ fn message(channel: u8, data: &[u8]) -> Message {
     Message::Binary(bytes.into())
 }
 
-/// An attach ends well when its container ends, whatever the container ended with: that is in the pod's status,
-/// where clients look for it.
+/// An attach ends well when its container ends, whatever the container ended with: that is in the pod's
+/// status, where clients look for it.
 pub(super) fn of_attach(session: Session) -> Session {
     let Session { ended, .. } = session;
     let ended = Box::pin(async move {
