@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 /// Exit codes, as `--help` shows them.
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 failed, the message says what to do next; 2 the command line is wrong; 3 no cluster \
-runs in the data directory.
+runs in the data directory (status; for down that is no failure).
 
 Colours are left out when NO_COLOR is set or the output is no terminal.";
 

@@ -27,6 +27,7 @@ pub(crate) async fn run(arguments: UpArguments) -> Result<()> {
     if arguments.runtime == RuntimeChoice::Native && !rustix::process::geteuid().is_root() {
         bail!("real containers need root; run this as root, or use --runtime simulated");
     }
+    let native = arguments.runtime == RuntimeChoice::Native;
     // Before anything slow, so that a file that is not there is said at once.
     let objects = manifests::read(&arguments.manifests)?;
     let data_dir = DataDir::find(&arguments.data_dir)?;
@@ -57,7 +58,11 @@ pub(crate) async fn run(arguments: UpArguments) -> Result<()> {
         if arguments.wait {
             progress::wait(parts.client(), &objects).await?;
         }
-        output::line("ready    stop with Ctrl-C; containers go on running");
+        output::line(if native {
+            "ready    stop with Ctrl-C; containers go on running"
+        } else {
+            "ready    stop with Ctrl-C"
+        });
         anyhow::Ok(())
     };
     let result = tokio::select! {
@@ -70,10 +75,10 @@ pub(crate) async fn run(arguments: UpArguments) -> Result<()> {
         Err(_) => stop.cancel(),
     }
     parts.stopped(STOP_TIMEOUT).await;
-    let again = data_dir.root().display();
-    output::line(format_args!(
-        "stopped  containers go on running; end them with: ordinal down --data-dir {again}"
-    ));
+    if native {
+        let again = data_dir.root().display();
+        output::line(format_args!("stopped  what runs goes on until: ordinal down --data-dir {again}"));
+    }
     result
 }
 
