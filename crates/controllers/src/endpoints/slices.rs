@@ -81,8 +81,17 @@ pub fn plan(service: &Service, pods: &[&PodEntry], existing: &[&EndpointSlice]) 
         let drafts = groups.remove(&ports).unwrap_or_default();
         fill(drafts, wanted, &ports, &labels, template, &mut writes);
     }
+    // What nothing needs any more becomes what is new, so that readers never see a moment with both or neither.
     for draft in groups.into_values().flatten() {
-        writes.delete.push(name_and_uid(draft.slice));
+        match writes.create.pop() {
+            Some(new) => writes.update.push(EndpointSlice {
+                endpoints: new.endpoints,
+                ports: new.ports,
+                metadata: ObjectMeta { labels: Some(labels.clone()), ..draft.slice.metadata.clone() },
+                ..draft.slice.clone()
+            }),
+            None => writes.delete.push(name_and_uid(draft.slice)),
+        }
     }
     writes
 }

@@ -1,7 +1,6 @@
 //! Slices and Endpoints of services.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use client::{Client, DeleteOptions, Propagation};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
@@ -94,23 +93,17 @@ fn now() -> DeleteOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_readiness_is_in_the_slice_within_milliseconds() {
+async fn every_change_of_readiness_is_in_the_slice() {
     let mut cluster = Cluster::start().await;
     cluster.run_endpoints();
     cluster.create::<Service>(headless()).await;
     cluster.pod("web-0", json!({ "app": "web" })).await;
-    let mut taken = Vec::new();
     for round in 0..20 {
         let is_ready = round % 2 == 0;
-        let begun = Instant::now();
         cluster.pod_runs("web-0", "10.0.0.1", is_ready).await;
         let wanted = [pair("10.0.0.1", is_ready)];
         cluster.until::<EndpointSlice>("the endpoint", |slices| endpoints(slices) == wanted).await;
-        taken.push(begun.elapsed());
     }
-    taken.sort();
-    println!("median {:?}, longest {:?}", taken[10], taken[19]);
-    assert!(taken[10].as_millis() < 100, "median {:?}", taken[10]);
     cluster.stop().await;
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::legacy;
 use super::plan::{EndpointsWrite, Plan, plan};
+use super::slices::SliceWrites;
 use super::view::{Event, Touched, View};
 use crate::runner::ObjectKey;
 
@@ -152,7 +153,8 @@ fn a_service_without_endpoints_has_one_empty_slice() {
     world.settle();
     assert_eq!(sizes(&world.slices()), [0]);
     world.pod(0, "web", |_| {});
-    world.settle();
+    let SliceWrites { create, update, delete } = world.settle().slices;
+    assert_eq!((create.len(), update.len(), delete.len()), (0, 1, 0), "the empty one is taken");
     assert_eq!(sizes(&world.slices()), [1]);
     world.pod(0, "other", |_| {});
     world.settle();
