@@ -27,6 +27,7 @@ pub(crate) struct Cluster {
     child: Child,
     started: Instant,
     down: bool,
+    keeps_data: bool,
 }
 
 impl Cluster {
@@ -51,7 +52,17 @@ impl Cluster {
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
         let (binary, data_dir) = (binary.to_owned(), data_dir.to_owned());
-        Ok(Cluster { binary, data_dir, address, kubeconfig, log, child, started, down: false })
+        Ok(Cluster {
+            binary,
+            data_dir,
+            address,
+            kubeconfig,
+            log,
+            child,
+            started,
+            down: false,
+            keeps_data: false,
+        })
     }
 
     /// The address of the API.
@@ -129,6 +140,11 @@ impl Cluster {
         self.take_down()
     }
 
+    /// Leaves the data directory behind when the cluster goes down; whoever asks for it removes it.
+    pub(crate) fn keep_data(&mut self) {
+        self.keeps_data = true;
+    }
+
     fn take_down(&mut self) -> anyhow::Result<()> {
         self.down = true;
         // Stopped before it is removed: one that is still starting would go on making things.
@@ -142,8 +158,11 @@ impl Cluster {
             }
             std::thread::sleep(POLL);
         }
-        process::output(&mut self.ordinal(&["down", "--delete-data"])).context("take the cluster down")?;
-        let _ = fs::remove_dir_all(&self.data_dir);
+        let arguments: &[&str] = if self.keeps_data { &["down"] } else { &["down", "--delete-data"] };
+        process::output(&mut self.ordinal(arguments)).context("take the cluster down")?;
+        if !self.keeps_data {
+            let _ = fs::remove_dir_all(&self.data_dir);
+        }
         let _ = fs::remove_file(&self.log);
         Ok(())
     }

@@ -12,6 +12,8 @@ mod scale;
 mod startup;
 mod writes;
 
+use std::cell::Cell;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -131,19 +133,33 @@ impl Reach {
 struct Bench {
     ordinal: PathBuf,
     load: PathBuf,
+    /// Holds the data directory of each cluster until all has been measured: for some time after many files
+    /// were deleted, some filesystems are slow to make new ones, which would be charged to the next figure.
+    scratch: PathBuf,
+    clusters: Cell<u32>,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
 }
 
 impl Bench {
     /// A cluster with an empty data directory, in which `import` has been imported already.
     fn start(&self, import: &[&str], arguments: &[&str]) -> anyhow::Result<Cluster> {
-        let data_dir = cluster::temporary_directory("bench");
+        self.clusters.set(self.clusters.get() + 1);
+        let data_dir = self.scratch.join(self.clusters.get().to_string());
+        fs::create_dir_all(&data_dir).with_context(|| format!("make {}", data_dir.display()))?;
         if !import.is_empty() {
             let archives = images::build(&tree::images(), import)?;
             let mut command = Command::new(&self.ordinal);
             command.args(["image", "import", "--data-dir"]).arg(&data_dir).args(archives);
             process::output(&mut command)?;
         }
-        Cluster::start(&self.ordinal, &data_dir, arguments)
+        let mut cluster = Cluster::start(&self.ordinal, &data_dir, arguments)?;
+        cluster.keep_data();
+        Ok(cluster)
     }
 
     /// What the load client measured about the cluster.
@@ -175,7 +191,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         Some(programs) => programs.clone(),
         None => build()?,
     };
-    let bench = Bench { ordinal: programs.join("ordinal"), load: programs.join("load") };
+    let bench = Bench {
+        ordinal: programs.join("ordinal"),
+        load: programs.join("load"),
+        scratch: cluster::temporary_directory("bench"),
+        clusters: Cell::new(0),
+    };
     println!("{}\n", machine::describe());
     println!("| figure | to reach | measured (median of {}) | range | |", options.runs);
     println!("|---|---|---|---|---|");

@@ -81,7 +81,7 @@ pub fn plan(service: &Service, pods: &[&PodEntry], existing: &[&EndpointSlice]) 
         let drafts = groups.remove(&ports).unwrap_or_default();
         fill(drafts, wanted, &ports, &labels, template, &mut writes);
     }
-    // What nothing needs any more becomes what is new, so that readers never see a moment with both or neither.
+    // What nothing needs any more becomes what is new: readers never see a moment with both or neither.
     for draft in groups.into_values().flatten() {
         match writes.create.pop() {
             Some(new) => writes.update.push(EndpointSlice {
