@@ -37,7 +37,8 @@ const RENAMED: &[(&str, &str)] = &[
     ("reportingController", "reportingComponent"),
 ];
 
-fn to_core(event: &Value) -> Value {
+/// The event in the stored form, for what reads both alike.
+pub(crate) fn to_core(event: &Value) -> Value {
     rename(event, |name| RENAMED.iter().find(|(new, _)| *new == name).map(|(_, core)| *core), "v1")
 }
 

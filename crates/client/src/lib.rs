@@ -12,7 +12,7 @@ pub mod reflect;
 pub mod transport;
 pub mod typed;
 
-pub use reflect::{Change, reflect};
+pub use reflect::{Change, reflect, reflect_target};
 pub use transport::{
     Body, Call, DeleteOptions, ListOptions, PatchKind, Precondition, Propagation, Reply, Target, Transport,
     Verb, Watch, WatchEvent, WatchEventKind,

@@ -4,7 +4,6 @@
 //! the last revision seen and lists anew when the history does not reach back that far. Consumers feed it
 //! into a view's `apply`, `delete` and `reset`.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use futures::stream::{BoxStream, StreamExt, unfold};
 use model::encoded::{Encoded, Revision};
 use model::status::Status;
 
-use crate::transport::{Watch, WatchEvent, WatchEventKind};
-use crate::typed::{Client, Scope, Typed};
+use crate::transport::{ListOptions, Target, Watch, WatchEvent, WatchEventKind};
+use crate::typed::{Client, Scope, Typed, decode, target};
 
 /// Pause after the first failure; it doubles with each further one.
 const RETRY_PAUSE_MS_MIN: u64 = 50;
@@ -33,13 +32,27 @@ pub enum Change<K> {
 
 /// Every change of the objects in `scope`, beginning with a [`Change::Reset`].
 pub fn reflect<K: Typed>(client: Client, scope: Scope) -> BoxStream<'static, Change<K>> {
-    let reflector = Reflector::<K> { client, scope, state: State::Listing, failures: 0, kind: PhantomData };
+    let target = target::<K>(&scope.namespace, "", "");
+    reflect_target(client, target, scope.options, decode::<K>)
+}
+
+/// The same for any resource, by what `decode` keeps of its objects.
+pub fn reflect_target<K: Send + Sync + 'static>(
+    client: Client,
+    target: Target,
+    options: ListOptions,
+    decode: Decode<K>,
+) -> BoxStream<'static, Change<K>> {
+    let reflector = Reflector { client, target, options, decode, state: State::Listing, failures: 0 };
     unfold(reflector, |mut reflector| async move {
         let change = reflector.next().await;
         Some((change, reflector))
     })
     .boxed()
 }
+
+/// What is kept of an object.
+pub type Decode<K> = fn(&Encoded) -> Result<Arc<K>, Status>;
 
 enum State {
     Listing,
@@ -49,39 +62,63 @@ enum State {
 
 struct Reflector<K> {
     client: Client,
-    scope: Scope,
+    target: Target,
+    options: ListOptions,
+    decode: Decode<K>,
     state: State,
     failures: u32,
-    kind: PhantomData<fn() -> K>,
 }
 
-impl<K: Typed> Reflector<K> {
+impl<K> Reflector<K> {
     async fn next(&mut self) -> Change<K> {
         loop {
             match std::mem::replace(&mut self.state, State::Listing) {
-                State::Listing => match self.client.list::<K>(&self.scope).await {
+                State::Listing => match self.list().await {
                     Ok((objects, revision)) => {
                         self.state = State::Resuming(revision);
                         return Change::Reset(objects, revision);
                     }
                     Err(status) => self.pause("list", &status).await,
                 },
-                State::Resuming(revision) => match self.client.watch::<K>(&self.scope, revision).await {
-                    Ok(watch) => self.state = State::Watching(watch, revision),
-                    Err(status) => self.failed(revision, &status).await,
-                },
+                State::Resuming(revision) => {
+                    let (target, options) = (self.target.clone(), self.options.clone());
+                    match self.client.watch_target(target, options, revision).await {
+                        Ok(watch) => self.state = State::Watching(watch, revision),
+                        Err(status) => self.failed(revision, &status).await,
+                    }
+                }
                 State::Watching(mut watch, revision) => match watch.next().await {
                     Some(Ok(event)) => {
                         self.failures = 0;
                         let revision = event.object.revision().max(revision);
                         self.state = State::Watching(watch, revision);
-                        if let Some(change) = change_of(&event) {
+                        if let Some(change) = self.change_of(&event) {
                             return change;
                         }
                     }
                     Some(Err(status)) => self.failed(revision, &status).await,
                     None => self.state = State::Resuming(revision),
                 },
+            }
+        }
+    }
+
+    async fn list(&mut self) -> Result<(Vec<Arc<K>>, Revision), Status> {
+        let (objects, revision) = self.client.list_target(self.target.clone(), self.options.clone()).await?;
+        let all = objects.iter().map(|object| (self.decode)(object)).collect::<Result<_, _>>()?;
+        Ok((all, revision))
+    }
+
+    fn change_of(&self, event: &WatchEvent) -> Option<Change<K>> {
+        if event.kind == WatchEventKind::Bookmark {
+            return None;
+        }
+        match ((self.decode)(&event.object), event.kind) {
+            (Ok(object), WatchEventKind::Deleted) => Some(Change::Delete(object)),
+            (Ok(object), _) => Some(Change::Apply(object)),
+            (Err(status), _) => {
+                tracing::error!(resource = %self.target.resource.resource, "{status}");
+                None
             }
         }
     }
@@ -100,30 +137,11 @@ impl<K: Typed> Reflector<K> {
         let pause_ms = RETRY_PAUSE_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_PAUSE_MS_MAX);
         self.failures = self.failures.saturating_add(1);
         tracing::debug!(
-            resource = K::URL_PATH_SEGMENT,
+            resource = %self.target.resource.resource,
             caller = self.client.caller(),
             pause_ms,
             "{what} failed and will be tried again: {status}"
         );
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-    }
-}
-
-fn change_of<K: Typed>(event: &WatchEvent) -> Option<Change<K>> {
-    let typed = decode::<K>(&event.object)?;
-    match event.kind {
-        WatchEventKind::Added | WatchEventKind::Modified => Some(Change::Apply(typed)),
-        WatchEventKind::Deleted => Some(Change::Delete(typed)),
-        WatchEventKind::Bookmark => None,
-    }
-}
-
-fn decode<K: Typed>(object: &Encoded) -> Option<Arc<K>> {
-    match object.decode::<K>() {
-        Ok(typed) => Some(typed),
-        Err(error) => {
-            tracing::error!(resource = K::URL_PATH_SEGMENT, "{error}: {}", error.source);
-            None
-        }
     }
 }

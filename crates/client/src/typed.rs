@@ -72,20 +72,9 @@ impl Client {
     /// Reads a collection and the revision it shows.
     pub async fn list<K: Typed>(&self, scope: &Scope) -> Result<(Vec<Arc<K>>, Revision), Status> {
         let target = target::<K>(&scope.namespace, "", "");
-        let call = Call {
-            verb: Verb::List,
-            target,
-            list: scope.options.clone(),
-            body: Body::Empty,
-            caller: self.caller,
-        };
-        match self.transport.call(call).await? {
-            Reply::List(objects, revision) => {
-                let typed = objects.iter().map(|object| decode(object)).collect::<Result<_, _>>()?;
-                Ok((typed, revision))
-            }
-            Reply::Object(_) | Reply::Done => Err(Status::internal("a list was answered by no list")),
-        }
+        let (objects, revision) = self.list_target(target, scope.options.clone()).await?;
+        let typed = objects.iter().map(|object| decode(object)).collect::<Result<_, _>>()?;
+        Ok((typed, revision))
     }
 
     /// Watches a collection. Most callers want [`crate::reflect`].
@@ -154,6 +143,19 @@ impl Client {
         self.transport.call(call).await
     }
 
+    /// Any collection of any resource, untyped, and the revision it shows.
+    pub async fn list_target(
+        &self,
+        target: Target,
+        options: ListOptions,
+    ) -> Result<(Vec<Arc<Encoded>>, Revision), Status> {
+        let call = Call { verb: Verb::List, target, list: options, body: Body::Empty, caller: self.caller };
+        match self.transport.call(call).await? {
+            Reply::List(objects, revision) => Ok((objects, revision)),
+            Reply::Object(_) | Reply::Done => Err(Status::internal("a list was answered by no list")),
+        }
+    }
+
     /// Any watch on any resource, untyped.
     pub async fn watch_target(
         &self,
@@ -181,11 +183,11 @@ impl Client {
     }
 }
 
-fn target<K: Typed>(namespace: &str, name: &str, subresource: &'static str) -> Target {
+pub(crate) fn target<K: Typed>(namespace: &str, name: &str, subresource: &'static str) -> Target {
     Target { resource: K::resource(), namespace: namespace.to_owned(), name: name.to_owned(), subresource }
 }
 
-fn decode<K: Typed>(object: &Encoded) -> Result<Arc<K>, Status> {
+pub(crate) fn decode<K: Typed>(object: &Encoded) -> Result<Arc<K>, Status> {
     object.decode::<K>().map_err(|error| Status::internal(format!("{error}: {}", error.source)))
 }
 

@@ -9,34 +9,17 @@
 //! - `execute.rs`: carries a plan out, makes no choices, may be cut off between any two writes;
 //! - `tests/`: scripts with golden output, properties.
 //!
-//! What they share:
+//! The loop that each runs in is [`reconcile`].
 //!
-//! - [`runner`]: the loop that owns a controller, one task each, and runs executions beside it;
-//! - [`queue`]: which keys are to be decided about, with back-off and delays;
-//! - [`barrier`]: no second decision before the view has seen the writes of the first;
-//! - [`recorder`]: events that people see in `kubectl describe`.
-//!
-//! ```text
-//!   client::reflect ──Event──▶ runner ──apply──▶ view
-//!                                │  ▲              │ decide (pure)
-//!                     executions │  │ Outcome      ▼
-//!                                ▼  │            Plan
-//!                             execute ──writes──▶ API        recorder ──events──▶ API
-//! ```
-//!
-//! To add one: write the folder, implement [`runner::Controller`], and offer a
-//! `run(client, clock, stop)` that hands its [`runner::watch`] streams to [`runner::run`] beside its
+//! To add one: write the folder, implement [`reconcile::runner::Controller`], and offer a
+//! `run(client, clock, stop)` that hands its streams of events to [`reconcile::runner::run`] beside its
 //! recorder's task.
 
 pub mod api_resource;
-pub mod barrier;
 pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
 pub mod node_lifecycle;
-pub mod queue;
-pub mod recorder;
-pub mod runner;
 pub mod service_account;
 pub mod statefulset;
 pub mod volumes;

@@ -4,11 +4,11 @@
 //! guarded by the claim's name only, since the volume controller takes the first node it sees.
 
 use client::{Client, PatchKind};
-use controllers::barrier::Barrier;
-use controllers::recorder::{EventKind, Recorder, reference_to};
-use controllers::runner::Outcome;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use model::status::Status;
+use reconcile::barrier::Barrier;
+use reconcile::recorder::{EventKind, Recorder, reference_to};
+use reconcile::runner::Outcome;
 use serde_json::json;
 
 use crate::plan::Plan;

@@ -23,14 +23,12 @@ mod volumes;
 use std::sync::Arc;
 
 use client::Client;
-use controllers::barrier::Barrier;
-use controllers::queue::WorkQueue;
-use controllers::recorder::Recorder;
-use controllers::runner::{self, Controller, Decision, ObjectKey, Outcome};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use model::clock::Clock;
+use reconcile::recorder::Recorder;
+use reconcile::runner::{self, Controller, Decision, ObjectKey, Outcome};
 use tokio_util::sync::CancellationToken;
 
 use execute::Executor;
@@ -51,38 +49,22 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
         runner::watch(&client, Event::Volumes),
         runner::watch(&client, Event::Classes),
     ];
-    let scheduler = Scheduler { view: View::default(), executor: Executor { client, recorder } };
-    tokio::join!(runner::run(scheduler, events, clock, stop), writer.run());
+    let scheduler = Scheduler { executor: Executor { client, recorder } };
+    tokio::join!(runner::run(scheduler, View::default(), events, clock, stop), writer.run());
 }
 
 struct Scheduler {
-    view: View,
     executor: Executor,
 }
 
 impl Controller for Scheduler {
     const NAME: &'static str = NAME;
-    type Key = ObjectKey;
-    type Event = Event;
+    type View = View;
     type Plan = Plan;
 
-    fn apply(&mut self, event: Event, queue: &mut WorkQueue<ObjectKey>) {
-        for key in self.view.apply(event) {
-            queue.add(key);
-        }
-    }
-
-    fn is_synced(&self) -> bool {
-        self.view.is_synced()
-    }
-
-    fn lift(&self, barrier: &mut Barrier) -> bool {
-        self.view.lift(barrier)
-    }
-
-    fn decide(&mut self, key: &ObjectKey, _now: Timestamp) -> Decision<Plan> {
-        let Some(plan) = plan::plan(&self.view, key) else { return Decision::nothing() };
-        self.view.note(key, &plan);
+    fn decide(&mut self, view: &mut View, key: &ObjectKey, _now: Timestamp) -> Decision<Plan> {
+        let Some(plan) = plan::plan(view, key) else { return Decision::nothing() };
+        view.note(key, &plan);
         if plan.is_quiet() {
             return Decision::nothing();
         }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use controllers::runner::ObjectKey;
 use k8s_openapi::api::core::v1::Pod;
 use model::pod;
+use reconcile::runner::ObjectKey;
 use serde::Serialize;
 
 use crate::filters::{self, Candidate};

@@ -7,15 +7,26 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use client::Change;
-use controllers::barrier::{Barrier, Horizon};
-use controllers::runner::ObjectKey;
+use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use model::pod;
+use reconcile::barrier::Horizon;
+use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
 
 use crate::NAME;
 use crate::plan::Plan;
 use crate::request::{HostPort, Request};
+
+/// The kinds that this view shows.
+const KINDS: &[&str] = &[
+    Pod::URL_PATH_SEGMENT,
+    Node::URL_PATH_SEGMENT,
+    PersistentVolumeClaim::URL_PATH_SEGMENT,
+    PersistentVolume::URL_PATH_SEGMENT,
+    StorageClass::URL_PATH_SEGMENT,
+];
 
 /// Everything that changes the picture.
 pub enum Event {
@@ -66,20 +77,11 @@ pub struct View {
     horizon: Horizon,
 }
 
-impl View {
-    /// True when every kind has been read.
-    pub fn is_synced(&self) -> bool {
-        let kinds = ["pods", "nodes", "persistentvolumeclaims", "persistentvolumes", "storageclasses"];
-        kinds.iter().all(|kind| self.horizon.knows(kind))
-    }
+impl Picture for View {
+    type Key = ObjectKey;
+    type Event = Event;
 
-    /// Drops what has been seen from a barrier.
-    pub fn lift(&self, barrier: &mut Barrier) -> bool {
-        barrier.lift(&self.horizon, |_| true)
-    }
-
-    /// Applies a change; gives the pods to decide about.
-    pub fn apply(&mut self, event: Event) -> Vec<ObjectKey> {
+    fn apply(&mut self, event: Event) -> BTreeSet<ObjectKey> {
         match event {
             Event::Pods(change) => {
                 self.horizon.observe(&change);
@@ -102,10 +104,20 @@ impl View {
                 keep(&mut self.classes, change, |class| name_of(&class.metadata));
             }
         }
-        self.unplaced.iter().cloned().collect()
+        self.unplaced.clone()
     }
 
-    fn apply_pods(&mut self, change: Change<Pod>) -> Vec<ObjectKey> {
+    fn kinds(&self) -> &[&'static str] {
+        KINDS
+    }
+
+    fn horizon(&self) -> &Horizon {
+        &self.horizon
+    }
+}
+
+impl View {
+    fn apply_pods(&mut self, change: Change<Pod>) -> BTreeSet<ObjectKey> {
         match change {
             Change::Reset(pods, _) => {
                 self.pending.clear();
@@ -121,9 +133,9 @@ impl View {
             Change::Apply(pod) => {
                 let key = ObjectKey::of(&*pod);
                 let freed = self.apply_pod(pod);
-                let mut touched = if freed { self.unplaced.iter().cloned().collect() } else { Vec::new() };
+                let mut touched = if freed { self.unplaced.clone() } else { BTreeSet::new() };
                 if self.pending.contains_key(&key) {
-                    touched.push(key);
+                    touched.insert(key);
                 }
                 touched
             }
@@ -131,7 +143,7 @@ impl View {
                 let key = ObjectKey::of(&*pod);
                 self.pending.remove(&key);
                 self.unplaced.remove(&key);
-                if self.leave(&key) { self.unplaced.iter().cloned().collect() } else { Vec::new() }
+                if self.leave(&key) { self.unplaced.clone() } else { BTreeSet::new() }
             }
         }
     }

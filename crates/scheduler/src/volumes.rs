@@ -1,7 +1,7 @@
 //! What a pod's claims allow.
 
-use controllers::runner::ObjectKey;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use reconcile::runner::ObjectKey;
 
 use crate::selection;
 use crate::view::View;

@@ -12,10 +12,9 @@ const RANKS: &[&[&str]] = &[
     &["model"],
     &["store"],
     &["client"],
-    &["dns", "network", "runtime", "storage"],
+    &["dns", "network", "reconcile", "runtime", "storage"],
     &["apiserver"],
-    &["controllers"],
-    &["scheduler"],
+    &["controllers", "scheduler"],
     &["node"],
     &["ordinal", "testkit"],
 ];

@@ -10,6 +10,7 @@ use super::check::{self, root};
 use super::describe::{Names, kind};
 use super::event;
 use super::read::Read;
+use crate::events::to_core;
 use crate::kind::{Kind, Strategy};
 
 /// The descriptor.
@@ -28,17 +29,6 @@ pub(crate) static EVENTS_EVENT: Kind = {
     kind.ttl_seconds = Some(event::TTL_SECONDS);
     kind
 };
-
-/// Field names here, and in the stored form.
-const RENAMED: [(&str, &str); 7] = [
-    ("regarding", "involvedObject"),
-    ("note", "message"),
-    ("reportingController", "reportingComponent"),
-    ("deprecatedSource", "source"),
-    ("deprecatedFirstTimestamp", "firstTimestamp"),
-    ("deprecatedLastTimestamp", "lastTimestamp"),
-    ("deprecatedCount", "count"),
-];
 
 struct EventsEvent;
 
@@ -85,11 +75,11 @@ impl Strategy for EventsEvent {
     }
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        event::row(&as_core(object), now)
+        event::row(&to_core(object), now)
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        let mut fields = event::selectable(&as_core(object));
+        let mut fields = event::selectable(&to_core(object));
         let regarding = |(name, value): &(&'static str, String)| {
             let at = REGARDING.iter().find(|(_, involved)| involved == name)?;
             Some((at.0, value.clone()))
@@ -135,19 +125,6 @@ const SELECTABLE: &[&str] = &[
     "source",
     "type",
 ];
-
-/// The event under core's field names, for what reads both alike.
-fn as_core(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(object) = object.as_object_mut() {
-        for (here, stored) in RENAMED {
-            if let Some(value) = object.remove(here) {
-                object.insert(stored.to_owned(), value);
-            }
-        }
-    }
-    object
-}
 
 fn series(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();

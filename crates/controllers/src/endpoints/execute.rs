@@ -13,8 +13,8 @@ use model::status::Status;
 
 use super::plan::{EndpointsWrite, Plan};
 use super::slices::SliceWrites;
-use crate::barrier::{Barrier, Removed};
-use crate::runner::Outcome;
+use reconcile::barrier::{Barrier, Removed};
+use reconcile::runner::Outcome;
 
 /// A write that was refused.
 #[derive(Debug, thiserror::Error)]

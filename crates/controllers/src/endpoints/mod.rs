@@ -19,9 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::Plan;
 use self::view::{Event, View};
-use crate::barrier::Barrier;
-use crate::queue::WorkQueue;
-use crate::runner::{self, Controller, Decision, ObjectKey, Outcome};
+use reconcile::runner::{self, Controller, Decision, ObjectKey, Outcome};
 
 pub mod execute;
 pub mod legacy;
@@ -56,44 +54,28 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
         runner::watch(&client, Event::Slices),
         runner::watch(&client, Event::Endpoints),
     ];
-    let controller = EndpointsOfServices { view: View::default(), client };
-    runner::run(controller, events, clock, stop).await;
+    let controller = EndpointsOfServices { client };
+    runner::run(controller, View::default(), events, clock, stop).await;
 }
 
 /// The controller as the runner drives it.
 struct EndpointsOfServices {
-    view: View,
     client: Client,
 }
 
 impl Controller for EndpointsOfServices {
     const NAME: &'static str = NAME;
-    type Key = ObjectKey;
-    type Event = Event;
+    type View = View;
     type Plan = Plan;
 
-    fn apply(&mut self, event: Event, queue: &mut WorkQueue<ObjectKey>) {
-        for key in self.view.apply(event) {
-            queue.add(key);
-        }
-    }
-
-    fn is_synced(&self) -> bool {
-        self.view.is_synced()
-    }
-
-    fn lift(&self, barrier: &mut Barrier) -> bool {
-        self.view.lift(barrier)
-    }
-
-    fn decide(&mut self, key: &ObjectKey, now: Timestamp) -> Decision<Plan> {
-        let plan = plan::plan(&self.view, key, now);
+    fn decide(&mut self, view: &mut View, key: &ObjectKey, now: Timestamp) -> Decision<Plan> {
+        let plan = plan::plan(view, key, now);
         let requeue_after = plan.requeue_after;
         if plan.is_quiet() {
             return Decision { plan: None, requeue_after };
         }
         if plan.endpoints.is_some() {
-            self.view.endpoints_sent(key, now);
+            view.endpoints_sent(key, now);
         }
         tracing::debug!(service = %key, "{plan}");
         Decision { plan: Some(plan), requeue_after }

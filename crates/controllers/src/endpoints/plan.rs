@@ -12,7 +12,7 @@ use model::meta;
 use super::slices::{self, SliceWrites};
 use super::view::{PodEntry, View};
 use super::{ENDPOINTS_MANAGED_BY_LABEL, NAME, legacy};
-use crate::runner::ObjectKey;
+use reconcile::runner::ObjectKey;
 
 /// Endpoints with more addresses than this are not rewritten with every single change ...
 const SMALL: usize = 100;

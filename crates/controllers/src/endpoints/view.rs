@@ -16,8 +16,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::meta;
 
 use super::{SERVICE_NAME_LABEL, SLICE_MANAGED_BY_LABEL, SLICES_MANAGER};
-use crate::barrier::{Barrier, Horizon, Removed};
-use crate::runner::ObjectKey;
+use reconcile::barrier::{Horizon, Removed};
+use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
 
 type Labels = BTreeMap<String, String>;
 type ByName<T> = BTreeMap<String, T>;
@@ -232,6 +233,14 @@ impl Namespace {
     }
 }
 
+/// The kinds that this view shows.
+const KINDS: &[&str] = &[
+    Service::URL_PATH_SEGMENT,
+    Pod::URL_PATH_SEGMENT,
+    EndpointSlice::URL_PATH_SEGMENT,
+    Endpoints::URL_PATH_SEGMENT,
+];
+
 /// Everything that can happen to the view.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -255,9 +264,11 @@ pub struct View {
 /// Which services an event touched.
 pub type Touched = BTreeSet<ObjectKey>;
 
-impl View {
-    /// Applies an event and says which services it touches.
-    pub fn apply(&mut self, event: Event) -> Touched {
+impl Picture for View {
+    type Key = ObjectKey;
+    type Event = Event;
+
+    fn apply(&mut self, event: Event) -> BTreeSet<ObjectKey> {
         let mut touched = Touched::new();
         match event {
             Event::Services(change) => self.apply_services(change, &mut touched),
@@ -268,6 +279,27 @@ impl View {
         touched
     }
 
+    fn kinds(&self) -> &[&'static str] {
+        KINDS
+    }
+
+    fn horizon(&self) -> &Horizon {
+        &self.horizon
+    }
+
+    fn is_gone(&self, removed: &Removed) -> bool {
+        let Removed { resource, namespace, name, uid } = removed;
+        let Some(all) = self.namespaces.get(namespace) else { return true };
+        let metadata = if *resource == Endpoints::URL_PATH_SEGMENT {
+            all.endpoints.get(name).map(|endpoints| &endpoints.metadata)
+        } else {
+            all.slices.values().find_map(|slices| slices.get(name)).map(|slice| &slice.metadata)
+        };
+        metadata.is_none_or(|metadata| metadata.uid.as_deref() != Some(uid) || meta::is_terminating(metadata))
+    }
+}
+
+impl View {
     fn apply_services(&mut self, change: Change<Service>, touched: &mut Touched) {
         self.horizon.observe(&change);
         match change {
@@ -399,34 +431,6 @@ impl View {
                 touched.insert(key);
             }
         }
-    }
-
-    /// True when each kind has sent its first picture.
-    pub fn is_synced(&self) -> bool {
-        [
-            Service::URL_PATH_SEGMENT,
-            Pod::URL_PATH_SEGMENT,
-            EndpointSlice::URL_PATH_SEGMENT,
-            Endpoints::URL_PATH_SEGMENT,
-        ]
-        .iter()
-        .all(|resource| self.horizon.knows(resource))
-    }
-
-    /// Drops from a barrier what the view has seen.
-    pub fn lift(&self, barrier: &mut Barrier) -> bool {
-        barrier.lift(&self.horizon, |removed| self.is_gone(removed))
-    }
-
-    fn is_gone(&self, removed: &Removed) -> bool {
-        let Removed { resource, namespace, name, uid } = removed;
-        let Some(all) = self.namespaces.get(namespace) else { return true };
-        let metadata = if *resource == Endpoints::URL_PATH_SEGMENT {
-            all.endpoints.get(name).map(|endpoints| &endpoints.metadata)
-        } else {
-            all.slices.values().find_map(|slices| slices.get(name)).map(|slice| &slice.metadata)
-        };
-        metadata.is_none_or(|metadata| metadata.uid.as_deref() != Some(uid) || meta::is_terminating(metadata))
     }
 
     /// A service; `None` when it is gone.

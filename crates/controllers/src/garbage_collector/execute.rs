@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use super::plan::{Step, Suspect};
 use super::source::{self, Metadata};
 use super::view::{Object, Resources};
-use crate::barrier::{Barrier, Removed};
-use crate::runner::Outcome;
+use reconcile::barrier::{Barrier, Removed};
+use reconcile::runner::Outcome;
 
 /// Dependents of one owner that are orphaned at once: they fill a group commit.
 const ORPHANING_MAX: usize = 16;

@@ -19,12 +19,9 @@ use model::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use self::plan::Action;
-use self::source::Event;
 use self::view::{Uid, View};
 use crate::api_resource::ApiResource;
-use crate::barrier::Barrier;
-use crate::queue::WorkQueue;
-use crate::runner::{self, Controller, Decision, Outcome};
+use reconcile::runner::{self, Controller, Decision, Outcome};
 
 pub mod execute;
 pub mod plan;
@@ -47,47 +44,29 @@ pub async fn run(
     let client = client.named(NAME);
     let watched: Vec<ApiResource> = resources.into_iter().filter(|one| !one.is_event()).collect();
     let resources = Arc::new(view::Resources::new(watched));
-    let events = (0..resources.len())
-        .map(|index| source::watch(client.clone(), Arc::clone(&resources), index))
-        .collect();
-    let collector = Collector { view: View::new(Arc::clone(&resources)), resources, client };
-    runner::run(collector, events, clock, stop).await;
+    let events = (0..resources.len()).map(|index| source::watch(client.clone(), &resources, index)).collect();
+    let view = View::new(Arc::clone(&resources));
+    runner::run(Collector { resources, client }, view, events, clock, stop).await;
 }
 
 /// The controller as the runner drives it.
 struct Collector {
-    view: View,
     resources: Arc<view::Resources>,
     client: Client,
 }
 
 impl Controller for Collector {
     const NAME: &'static str = NAME;
-    type Key = Uid;
-    type Event = Event;
+    type View = View;
     type Plan = execute::Task;
 
-    fn apply(&mut self, event: Event, queue: &mut WorkQueue<Uid>) {
-        for uid in self.view.apply(event) {
-            queue.add(uid);
-        }
-    }
-
-    fn is_synced(&self) -> bool {
-        self.view.is_synced()
-    }
-
-    fn lift(&self, barrier: &mut Barrier) -> bool {
-        self.view.lift(barrier)
-    }
-
-    fn decide(&mut self, uid: &Uid, now: Timestamp) -> Decision<execute::Task> {
-        self.view.notice_unknown_owners(uid, now);
-        match plan::plan(&self.view, uid, now) {
+    fn decide(&mut self, view: &mut View, uid: &Uid, now: Timestamp) -> Decision<execute::Task> {
+        view.notice_unknown_owners(uid, now);
+        match plan::plan(view, uid, now) {
             Action::Leave => Decision::nothing(),
             Action::LookAgain(pause) => Decision { plan: None, requeue_after: Some(pause) },
             Action::Do(step) => {
-                let object = self.view.object(uid).expect("a step is for an object that is known");
+                let object = view.object(uid).expect("a step is for an object that is known");
                 tracing::debug!(%object, "{step}");
                 Decision { plan: Some(execute::Task { object, step }), requeue_after: None }
             }

@@ -16,8 +16,9 @@ use model::resource::GroupVersionKind;
 
 use super::source::{Event, Metadata};
 use crate::api_resource::ApiResource;
-use crate::barrier::{Barrier, Horizon};
-use crate::runner::ObjectKey;
+use reconcile::barrier::{Horizon, Removed};
+use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
 
 /// An object's uid, shared by all that refer to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -158,6 +159,7 @@ pub struct View {
     /// Uids by resource, to find what a new picture no longer shows.
     members: Vec<HashSet<Uid>>,
     namespaces: HashSet<Arc<str>>,
+    kinds: Vec<&'static str>,
     horizon: Horizon,
 }
 
@@ -165,18 +167,24 @@ impl View {
     /// An empty graph.
     pub fn new(resources: Arc<Resources>) -> View {
         let members = vec![HashSet::new(); resources.len()];
+        let kinds = (0..resources.len()).map(|index| resources.name(index)).collect();
         View {
             resources,
             nodes: HashMap::new(),
             named: HashMap::new(),
             members,
             namespaces: HashSet::new(),
+            kinds,
             horizon: Horizon::default(),
         }
     }
+}
 
-    /// Applies an event and says which objects it touches.
-    pub fn apply(&mut self, event: Event) -> BTreeSet<Uid> {
+impl Picture for View {
+    type Key = Uid;
+    type Event = Event;
+
+    fn apply(&mut self, event: Event) -> BTreeSet<Uid> {
         let mut touched = BTreeSet::new();
         match event {
             Event::Reset(index, objects, revision) => {
@@ -202,6 +210,21 @@ impl View {
         touched
     }
 
+    fn kinds(&self) -> &[&'static str] {
+        &self.kinds
+    }
+
+    fn horizon(&self) -> &Horizon {
+        &self.horizon
+    }
+
+    fn is_gone(&self, removed: &Removed) -> bool {
+        let node = self.nodes.get(&Uid(removed.uid.as_str().into()));
+        node.is_none_or(|node| node.is_deleting)
+    }
+}
+
+impl View {
     fn observe(&mut self, index: usize, revision: Revision) {
         self.horizon.observe_at(self.resources.name(index), revision);
     }
@@ -289,19 +312,6 @@ impl View {
         let shared: Arc<str> = text.into();
         self.namespaces.insert(Arc::clone(&shared));
         shared
-    }
-
-    /// True when each resource has sent its first picture.
-    pub fn is_synced(&self) -> bool {
-        (0..self.resources.len()).all(|index| self.horizon.knows(self.resources.name(index)))
-    }
-
-    /// Drops from a barrier what the view has seen.
-    pub fn lift(&self, barrier: &mut Barrier) -> bool {
-        barrier.lift(&self.horizon, |removed| {
-            let node = self.nodes.get(&Uid(removed.uid.as_str().into()));
-            node.is_none_or(|node| node.is_deleting)
-        })
     }
 
     /// Notes since when owners of an object are looked for in vain.

@@ -15,9 +15,9 @@ use super::plan::{self, Content, Next};
 use super::waits::{Wait, Waits};
 use super::{FINALIZER, NAME};
 use crate::api_resource::ApiResource;
-use crate::barrier::{Barrier, Removed};
 use crate::garbage_collector::source;
-use crate::runner::{ObjectKey, Outcome};
+use reconcile::barrier::{Barrier, Removed};
+use reconcile::runner::{ObjectKey, Outcome};
 
 /// Looks in one execution: sets, pods and the rest are deleted in three, a fourth finds the namespace empty.
 const LOOKS_MAX: usize = 4;

@@ -25,9 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::execute::Executor;
 use self::view::{Event, View};
 use crate::api_resource::ApiResource;
-use crate::barrier::Barrier;
-use crate::queue::WorkQueue;
-use crate::runner::{self, Controller, Decision, ObjectKey, Outcome};
+use reconcile::runner::{self, Controller, Decision, ObjectKey, Outcome};
 
 pub mod execute;
 pub mod plan;
@@ -60,8 +58,8 @@ pub async fn run(
     let events = vec![runner::watch(&client, Event::Namespaces), woken.map(Event::LookAgain).boxed()];
     let executor =
         Executor { client: client.clone(), clock: Arc::clone(&clock), contents: contents.into(), waits };
-    let controller = Namespaces { view: View::default(), executor };
-    let running = runner::run(controller, events, clock, stop.clone());
+    let controller = Namespaces { executor };
+    let running = runner::run(controller, View::default(), events, clock, stop.clone());
     tokio::join!(running, waker.run(stop.clone()), make_system_namespaces(&client, &stop));
 }
 
@@ -85,32 +83,16 @@ async fn make_system_namespaces(client: &Client, stop: &CancellationToken) {
 
 /// The controller as the runner drives it.
 struct Namespaces {
-    view: View,
     executor: Executor,
 }
 
 impl Controller for Namespaces {
     const NAME: &'static str = NAME;
-    type Key = ObjectKey;
-    type Event = Event;
+    type View = View;
     type Plan = Arc<Namespace>;
 
-    fn apply(&mut self, event: Event, queue: &mut WorkQueue<ObjectKey>) {
-        for key in self.view.apply(event) {
-            queue.add(key);
-        }
-    }
-
-    fn is_synced(&self) -> bool {
-        self.view.is_synced()
-    }
-
-    fn lift(&self, barrier: &mut Barrier) -> bool {
-        self.view.lift(barrier)
-    }
-
-    fn decide(&mut self, key: &ObjectKey, now: Timestamp) -> Decision<Arc<Namespace>> {
-        let Some(entry) = self.view.get_mut(key) else { return Decision::nothing() };
+    fn decide(&mut self, view: &mut View, key: &ObjectKey, now: Timestamp) -> Decision<Arc<Namespace>> {
+        let Some(entry) = view.get_mut(key) else { return Decision::nothing() };
         match plan::when_to_look(entry, now) {
             plan::Look::Never => Decision::nothing(),
             plan::Look::After(pause) => Decision { plan: None, requeue_after: Some(pause) },

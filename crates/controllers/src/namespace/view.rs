@@ -12,8 +12,12 @@ use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::Namespace;
 use model::meta;
 
-use crate::barrier::{Barrier, Horizon};
-use crate::runner::ObjectKey;
+use reconcile::barrier::{Horizon, Removed};
+use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
+
+/// The kinds that this view shows.
+const KINDS: &[&str] = &[Namespace::URL_PATH_SEGMENT];
 
 /// Everything that can happen to the view.
 #[derive(Debug, Clone)]
@@ -40,9 +44,11 @@ pub struct View {
     horizon: Horizon,
 }
 
-impl View {
-    /// Applies an event and says which namespaces it touches.
-    pub fn apply(&mut self, event: Event) -> BTreeSet<ObjectKey> {
+impl Picture for View {
+    type Key = ObjectKey;
+    type Event = Event;
+
+    fn apply(&mut self, event: Event) -> BTreeSet<ObjectKey> {
         let mut touched = BTreeSet::new();
         match event {
             Event::LookAgain(key) => {
@@ -70,6 +76,21 @@ impl View {
         touched
     }
 
+    fn kinds(&self) -> &[&'static str] {
+        KINDS
+    }
+
+    fn horizon(&self) -> &Horizon {
+        &self.horizon
+    }
+
+    fn is_gone(&self, removed: &Removed) -> bool {
+        let entry = self.terminating.get(&ObjectKey::new("", &*removed.name));
+        entry.is_none_or(|entry| entry.namespace.metadata.uid.as_deref() != Some(&removed.uid))
+    }
+}
+
+impl View {
     fn put(&mut self, namespace: Arc<Namespace>, touched: &mut BTreeSet<ObjectKey>) {
         if !meta::is_terminating(&namespace.metadata) {
             return;
@@ -78,19 +99,6 @@ impl View {
         let looked = self.terminating.get(&key).and_then(|entry| entry.looked);
         self.terminating.insert(key.clone(), Entry { namespace, looked });
         touched.insert(key);
-    }
-
-    /// True when the first picture has arrived.
-    pub fn is_synced(&self) -> bool {
-        self.horizon.knows(Namespace::URL_PATH_SEGMENT)
-    }
-
-    /// Drops from a barrier what the view has seen.
-    pub fn lift(&self, barrier: &mut Barrier) -> bool {
-        barrier.lift(&self.horizon, |removed| {
-            let entry = self.terminating.get(&ObjectKey::new("", &*removed.name));
-            entry.is_none_or(|entry| entry.namespace.metadata.uid.as_deref() != Some(&removed.uid))
-        })
     }
 
     /// A namespace that is being deleted.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::runner::ObjectKey;
+use reconcile::runner::ObjectKey;
 
 /// Requests and wake-ups under way. Each namespace has one of either at a time; a sender waits for room.
 const UNDER_WAY_MAX: usize = 256;

@@ -6,9 +6,9 @@ use client::Client;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use model::status::Status;
 
-use crate::barrier::Barrier;
-use crate::recorder::{EventKind, Recorder, reference_to};
-use crate::runner::Outcome;
+use reconcile::barrier::Barrier;
+use reconcile::recorder::{EventKind, Recorder, reference_to};
+use reconcile::runner::Outcome;
 
 /// The conditions of a node that has fallen silent.
 pub struct Task {

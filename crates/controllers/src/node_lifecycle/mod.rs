@@ -17,10 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::execute::{Executor, Task};
 use self::view::{Event, View};
-use crate::barrier::Barrier;
-use crate::queue::WorkQueue;
-use crate::recorder::Recorder;
-use crate::runner::{self, Controller, Decision, Outcome};
+use reconcile::recorder::Recorder;
+use reconcile::runner::{self, Controller, Decision, Outcome};
 
 pub mod execute;
 pub mod plan;
@@ -39,45 +37,27 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
     let client = client.named(NAME);
     let (recorder, writer) = Recorder::new(client.clone(), NAME, Arc::clone(&clock));
     let leases = Scope { namespace: LEASES.to_owned(), ..Scope::default() };
+    let (nodes_clock, leases_clock) = (Arc::clone(&clock), Arc::clone(&clock));
     let events = vec![
-        runner::watch(&client, Event::Nodes),
-        reflect(client.clone(), leases).map(Event::Leases).boxed(),
+        runner::watch(&client, move |change| Event::Nodes(change, nodes_clock.now())),
+        reflect(client.clone(), leases).map(move |change| Event::Leases(change, leases_clock.now())).boxed(),
     ];
-    let executor = Executor { client, recorder };
-    let controller = Nodes { view: View::default(), clock: Arc::clone(&clock), executor };
-    tokio::join!(runner::run(controller, events, clock, stop), writer.run());
+    let controller = Nodes { executor: Executor { client, recorder } };
+    tokio::join!(runner::run(controller, View::default(), events, clock, stop), writer.run());
 }
 
 /// The controller as the runner drives it. A key is a node's name.
 struct Nodes {
-    view: View,
-    clock: Arc<dyn Clock>,
     executor: Executor,
 }
 
 impl Controller for Nodes {
     const NAME: &'static str = NAME;
-    type Key = String;
-    type Event = Event;
+    type View = View;
     type Plan = Task;
 
-    fn apply(&mut self, event: Event, queue: &mut WorkQueue<String>) {
-        let now = self.clock.now();
-        for node in self.view.apply(event, now) {
-            queue.add(node);
-        }
-    }
-
-    fn is_synced(&self) -> bool {
-        self.view.is_synced()
-    }
-
-    fn lift(&self, barrier: &mut Barrier) -> bool {
-        self.view.lift(barrier)
-    }
-
-    fn decide(&mut self, node: &String, now: Timestamp) -> Decision<Task> {
-        let Some(entry) = self.view.node(node) else { return Decision::nothing() };
+    fn decide(&mut self, view: &mut View, node: &String, now: Timestamp) -> Decision<Task> {
+        let Some(entry) = view.node(node) else { return Decision::nothing() };
         let plan = plan::plan(entry, now);
         let task = plan.conditions.map(|conditions| Task {
             node: Arc::clone(&entry.node),

@@ -13,15 +13,19 @@ use k8s_openapi::Resource;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 
-use crate::barrier::{Barrier, Horizon};
+use reconcile::barrier::Horizon;
+use reconcile::picture::Picture;
+
+/// The kinds that this view shows.
+const KINDS: &[&str] = &[Node::URL_PATH_SEGMENT, Lease::URL_PATH_SEGMENT];
 
 /// Everything that can happen to the view.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// To nodes.
-    Nodes(Change<Node>),
-    /// To their leases.
-    Leases(Change<Lease>),
+    /// To nodes, and when it was heard of.
+    Nodes(Change<Node>, Timestamp),
+    /// To their leases, and when it was heard of.
+    Leases(Change<Lease>, Timestamp),
 }
 
 /// A node.
@@ -47,21 +51,33 @@ pub struct View {
     horizon: Horizon,
 }
 
-impl View {
-    /// Applies an event that is seen at `now`, and says which nodes it touches.
-    pub fn apply(&mut self, event: Event, now: Timestamp) -> BTreeSet<String> {
+impl Picture for View {
+    type Key = String;
+    type Event = Event;
+
+    fn apply(&mut self, event: Event) -> BTreeSet<String> {
         match event {
-            Event::Nodes(change) => {
+            Event::Nodes(change, now) => {
                 self.horizon.observe(&change);
                 self.apply_nodes(change, now)
             }
-            Event::Leases(change) => {
+            Event::Leases(change, now) => {
                 self.horizon.observe(&change);
                 self.apply_leases(change, now)
             }
         }
     }
 
+    fn kinds(&self) -> &[&'static str] {
+        KINDS
+    }
+
+    fn horizon(&self) -> &Horizon {
+        &self.horizon
+    }
+}
+
+impl View {
     fn apply_nodes(&mut self, change: Change<Node>, now: Timestamp) -> BTreeSet<String> {
         let mut touched = BTreeSet::new();
         match change {
@@ -125,16 +141,6 @@ impl View {
         let entry = self.nodes.get_mut(&name)?;
         entry.heard = entry.heard.max(now);
         Some(name)
-    }
-
-    /// True when each kind has sent its first picture.
-    pub fn is_synced(&self) -> bool {
-        [Node::URL_PATH_SEGMENT, Lease::URL_PATH_SEGMENT].iter().all(|resource| self.horizon.knows(resource))
-    }
-
-    /// Drops from a barrier what the view has seen.
-    pub fn lift(&self, barrier: &mut Barrier) -> bool {
-        barrier.lift(&self.horizon, |_| true)
     }
 
     /// A node.

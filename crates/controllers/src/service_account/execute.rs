@@ -6,8 +6,8 @@ use client::{Client, Typed};
 use model::status::{Reason, Status};
 
 use super::plan::Plan;
-use crate::barrier::Barrier;
-use crate::runner::Outcome;
+use reconcile::barrier::Barrier;
+use reconcile::runner::Outcome;
 
 /// A write that was refused.
 #[derive(Debug, thiserror::Error)]

@@ -18,9 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::Plan;
 use self::view::{Event, View};
-use crate::barrier::Barrier;
-use crate::queue::WorkQueue;
-use crate::runner::{self, Controller, Decision, Outcome};
+use reconcile::runner::{self, Controller, Decision, Outcome};
 
 pub mod execute;
 pub mod plan;
@@ -50,39 +48,23 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, root_ca: String, stop: C
         reflect(client.clone(), named(ACCOUNT)).map(Event::Accounts).boxed(),
         reflect(client.clone(), named(ROOT_CA)).map(Event::Maps).boxed(),
     ];
-    let controller = ServiceAccounts { view: View::default(), root_ca, client };
-    runner::run(controller, events, clock, stop).await;
+    let controller = ServiceAccounts { root_ca, client };
+    runner::run(controller, View::default(), events, clock, stop).await;
 }
 
 /// The controller as the runner drives it. A key is a namespace's name.
 struct ServiceAccounts {
-    view: View,
     root_ca: String,
     client: Client,
 }
 
 impl Controller for ServiceAccounts {
     const NAME: &'static str = NAME;
-    type Key = String;
-    type Event = Event;
+    type View = View;
     type Plan = Plan;
 
-    fn apply(&mut self, event: Event, queue: &mut WorkQueue<String>) {
-        for namespace in self.view.apply(event) {
-            queue.add(namespace);
-        }
-    }
-
-    fn is_synced(&self) -> bool {
-        self.view.is_synced()
-    }
-
-    fn lift(&self, barrier: &mut Barrier) -> bool {
-        self.view.lift(barrier)
-    }
-
-    fn decide(&mut self, namespace: &String, _now: Timestamp) -> Decision<Plan> {
-        let plan = plan::plan(&self.view, namespace, &self.root_ca);
+    fn decide(&mut self, view: &mut View, namespace: &String, _now: Timestamp) -> Decision<Plan> {
+        let plan = plan::plan(view, namespace, &self.root_ca);
         Decision { plan: Some(plan).filter(|plan| !plan.is_quiet()), requeue_after: None }
     }
 

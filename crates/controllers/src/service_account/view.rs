@@ -11,7 +11,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use model::meta;
 
 use super::{ACCOUNT, ROOT_CA};
-use crate::barrier::{Barrier, Horizon};
+use reconcile::barrier::Horizon;
+use reconcile::picture::Picture;
+
+/// The kinds that this view shows.
+const KINDS: &[&str] =
+    &[Namespace::URL_PATH_SEGMENT, ServiceAccount::URL_PATH_SEGMENT, ConfigMap::URL_PATH_SEGMENT];
 
 /// Everything that can happen to the view.
 #[derive(Debug, Clone)]
@@ -36,9 +41,11 @@ pub struct View {
     horizon: Horizon,
 }
 
-impl View {
-    /// Applies an event and says which namespaces it touches.
-    pub fn apply(&mut self, event: Event) -> BTreeSet<String> {
+impl Picture for View {
+    type Key = String;
+    type Event = Event;
+
+    fn apply(&mut self, event: Event) -> BTreeSet<String> {
         let View { namespaces, accounts, maps, horizon } = self;
         match event {
             Event::Namespaces(change) => {
@@ -62,18 +69,16 @@ impl View {
         }
     }
 
-    /// True when each kind has sent its first picture.
-    pub fn is_synced(&self) -> bool {
-        [Namespace::URL_PATH_SEGMENT, ServiceAccount::URL_PATH_SEGMENT, ConfigMap::URL_PATH_SEGMENT]
-            .iter()
-            .all(|resource| self.horizon.knows(resource))
+    fn kinds(&self) -> &[&'static str] {
+        KINDS
     }
 
-    /// Drops from a barrier what the view has seen.
-    pub fn lift(&self, barrier: &mut Barrier) -> bool {
-        barrier.lift(&self.horizon, |_| true)
+    fn horizon(&self) -> &Horizon {
+        &self.horizon
     }
+}
 
+impl View {
     /// True for a namespace that is there and stays.
     pub fn is_active(&self, namespace: &str) -> bool {
         self.namespaces.get(namespace).is_some_and(|found| !meta::is_terminating(&found.metadata))

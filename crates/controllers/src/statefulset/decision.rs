@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::view::REVISION_LABEL;
 use super::waiting::WaitingOn;
-use crate::recorder::EventKind;
+use reconcile::recorder::EventKind;
 
 /// What is to be done for one set.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

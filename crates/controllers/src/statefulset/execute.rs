@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 
 use super::decision::{ClaimWrite, DeleteReason, Pacing, Plan, PodWrite, Preparation, Step};
 use super::set_kind;
-use crate::barrier::{Barrier, Removed};
-use crate::recorder::{EventKind, Recorder, reference_to};
-use crate::runner::Outcome;
+use reconcile::barrier::{Barrier, Removed};
+use reconcile::recorder::{EventKind, Recorder, reference_to};
+use reconcile::runner::Outcome;
 
 /// Steps of one plan under way at once. A create takes a few milliseconds, most of it waiting for a group
 /// commit; 64 of them in flight fill commits at well over 500 creates a second.

@@ -21,10 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::execute::{Executor, Task};
 use self::view::{Event, View};
-use crate::barrier::Barrier;
-use crate::queue::WorkQueue;
-use crate::recorder::Recorder;
-use crate::runner::{self, Controller, Decision, ObjectKey, Outcome};
+use reconcile::recorder::Recorder;
+use reconcile::runner::{self, Controller, Decision, ObjectKey, Outcome};
 
 pub mod decision;
 pub mod execute;
@@ -64,42 +62,26 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
         runner::watch(&client, Event::Revisions),
     ];
     let executor = Executor { client, recorder };
-    let controller = StatefulSets { view: View::default(), executor };
-    tokio::join!(runner::run(controller, events, clock, stop), writer.run());
+    let controller = StatefulSets { executor };
+    tokio::join!(runner::run(controller, View::default(), events, clock, stop), writer.run());
 }
 
 /// The controller as the runner drives it.
 struct StatefulSets {
-    view: View,
     executor: Executor,
 }
 
 impl Controller for StatefulSets {
     const NAME: &'static str = NAME;
-    type Key = ObjectKey;
-    type Event = Event;
+    type View = View;
     type Plan = Task;
 
-    fn apply(&mut self, event: Event, queue: &mut WorkQueue<ObjectKey>) {
-        for key in self.view.apply(event) {
-            queue.add(key);
-        }
-    }
-
-    fn is_synced(&self) -> bool {
-        self.view.is_synced()
-    }
-
-    fn lift(&self, barrier: &mut Barrier) -> bool {
-        self.view.lift(barrier)
-    }
-
-    fn decide(&mut self, key: &ObjectKey, now: Timestamp) -> Decision<Task> {
-        let Some(view) = self.view.set(key) else { return Decision::nothing() };
-        let mut plan = plan::plan(&view, now);
-        plan::hold_back_status(&mut plan, &view.entry.set, view.entry.status_sent, now);
-        let (set, requeue_after) = (Arc::clone(&view.entry.set), plan.requeue_after);
-        self.view.keep_news(key, &mut plan.notices);
+    fn decide(&mut self, view: &mut View, key: &ObjectKey, now: Timestamp) -> Decision<Task> {
+        let Some(set_view) = view.set(key) else { return Decision::nothing() };
+        let mut plan = plan::plan(&set_view, now);
+        plan::hold_back_status(&mut plan, &set_view.entry.set, set_view.entry.status_sent, now);
+        let (set, requeue_after) = (Arc::clone(&set_view.entry.set), plan.requeue_after);
+        view.keep_news(key, &mut plan.notices);
         for waiting in &plan.waiting_on {
             tracing::debug!(set = %key, "waiting for {waiting}");
         }
@@ -107,7 +89,7 @@ impl Controller for StatefulSets {
             return Decision { plan: None, requeue_after };
         }
         if plan.status.is_some() {
-            self.view.status_sent(key, now);
+            view.status_sent(key, now);
         }
         Decision { plan: Some(Task { plan, set }), requeue_after }
     }

@@ -20,7 +20,7 @@ use super::revisions::{self, Revisions, name_of};
 use super::status;
 use super::view::{Phase, PodEntry, SetView};
 pub use super::waiting::{NotReady, WaitingOn};
-use crate::recorder::EventKind;
+use reconcile::recorder::EventKind;
 
 /// Steps of one plan. A larger set takes several plans; the first thousand creates take two seconds at the
 /// rate we aim for, and meanwhile nothing else is decided about the set.

@@ -22,8 +22,9 @@ use serde_json::Value;
 use super::decision::Notice;
 use super::repair::{self, Checked};
 use super::revisions;
-use crate::barrier::{Barrier, Horizon, Removed};
-use crate::runner::ObjectKey;
+use reconcile::barrier::{Horizon, Removed};
+use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
 
 /// The label that says at which revision a pod was made.
 pub const REVISION_LABEL: &str = "controller-revision-hash";
@@ -202,6 +203,14 @@ fn names(metadata: &ObjectMeta) -> (&str, &str) {
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
+/// The kinds that this view shows.
+const KINDS: &[&str] = &[
+    StatefulSet::URL_PATH_SEGMENT,
+    Pod::URL_PATH_SEGMENT,
+    PersistentVolumeClaim::URL_PATH_SEGMENT,
+    ControllerRevision::URL_PATH_SEGMENT,
+];
+
 /// Everything that can happen to the view.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -231,9 +240,11 @@ pub struct View {
 /// Which sets an event touched.
 pub type Touched = BTreeSet<ObjectKey>;
 
-impl View {
-    /// Applies an event and says which sets it touches.
-    pub fn apply(&mut self, event: Event) -> Touched {
+impl Picture for View {
+    type Key = ObjectKey;
+    type Event = Event;
+
+    fn apply(&mut self, event: Event) -> BTreeSet<ObjectKey> {
         let mut touched = Touched::new();
         match event {
             Event::Sets(change) => {
@@ -321,21 +332,12 @@ impl View {
         touched
     }
 
-    /// True when each kind has sent its first picture.
-    pub fn is_synced(&self) -> bool {
-        [
-            StatefulSet::URL_PATH_SEGMENT,
-            Pod::URL_PATH_SEGMENT,
-            PersistentVolumeClaim::URL_PATH_SEGMENT,
-            ControllerRevision::URL_PATH_SEGMENT,
-        ]
-        .iter()
-        .all(|resource| self.horizon.knows(resource))
+    fn kinds(&self) -> &[&'static str] {
+        KINDS
     }
 
-    /// Drops from a barrier what the view has seen.
-    pub fn lift(&self, barrier: &mut Barrier) -> bool {
-        barrier.lift(&self.horizon, |removed| self.is_gone(removed))
+    fn horizon(&self) -> &Horizon {
+        &self.horizon
     }
 
     fn is_gone(&self, removed: &Removed) -> bool {
@@ -347,7 +349,9 @@ impl View {
         };
         metadata.is_none_or(|metadata| metadata.uid.as_deref() != Some(uid) || meta::is_terminating(metadata))
     }
+}
 
+impl View {
     /// What there is to know about one set; `None` when it is gone.
     pub fn set(&self, key: &ObjectKey) -> Option<SetView<'_>> {
         let entry = self.sets.get(&key.namespace, &key.name)?;

@@ -18,8 +18,8 @@ use super::matching::{self, claim_class, claim_of, selected_node, volume_name, v
 use super::plan::{ClaimId, Plan, Step};
 use super::view::{self, View};
 use super::{BIND_COMPLETED, BOUND_BY_CONTROLLER, CLAIM_PROTECTION, provision};
-use crate::recorder::{EventKind, reference_to};
-use crate::runner::ObjectKey;
+use reconcile::recorder::{EventKind, reference_to};
+use reconcile::runner::ObjectKey;
 
 /// When a claim looks again that found the only volumes that fit promised to others by plans under way.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

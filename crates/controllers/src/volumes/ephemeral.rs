@@ -10,8 +10,8 @@ use model::resource::GroupVersionKind;
 
 use super::plan::{Plan, Step};
 use super::view::View;
-use crate::recorder::{EventKind, reference_to};
-use crate::runner::ObjectKey;
+use reconcile::recorder::{EventKind, reference_to};
+use reconcile::runner::ObjectKey;
 
 /// Decides about a pod.
 pub fn plan(view: &View, key: &ObjectKey) -> Plan {

@@ -17,9 +17,9 @@ use storage::driver::{Driver, DriverError, VolumeId};
 use super::matching;
 use super::plan::{ClaimId, Plan, Provision, Step};
 use super::{CLAIM_PROTECTION, PROVISIONED_BY, VOLUME_PROTECTION, provision, view};
-use crate::barrier::{Barrier, Removed};
-use crate::recorder::{EventKind, Recorder, reference_to};
-use crate::runner::{ObjectKey, Outcome};
+use reconcile::barrier::{Barrier, Removed};
+use reconcile::recorder::{EventKind, Recorder, reference_to};
+use reconcile::runner::{ObjectKey, Outcome};
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use model::selector::Selector;
 
 use super::SELECTED_NODE;
 use super::view::View;
-use crate::runner::ObjectKey;
+use reconcile::runner::ObjectKey;
 
 /// The annotation that named the class before there was a field.
 const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";

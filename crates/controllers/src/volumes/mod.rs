@@ -26,10 +26,8 @@ use tokio_util::sync::CancellationToken;
 use self::execute::Executor;
 use self::plan::Plan;
 use self::view::{Event, View};
-use crate::barrier::Barrier;
-use crate::queue::WorkQueue;
-use crate::recorder::Recorder;
-use crate::runner::{self, Controller, Decision, ObjectKey, Outcome};
+use reconcile::recorder::Recorder;
+use reconcile::runner::{self, Controller, Decision, ObjectKey, Outcome};
 
 pub mod binding;
 pub mod ephemeral;
@@ -107,13 +105,12 @@ pub async fn run(
     ];
     let view = View::new(drivers.iter().map(|driver| driver.name()));
     let executor = Executor::new(client, recorder, drivers);
-    let controller = Volumes { view, executor, tries: HashMap::new() };
-    tokio::join!(runner::run(controller, events, clock, stop), writer.run());
+    let controller = Volumes { executor, tries: HashMap::new() };
+    tokio::join!(runner::run(controller, view, events, clock, stop), writer.run());
 }
 
 /// The controller as the runner drives it.
 struct Volumes {
-    view: View,
     executor: Executor,
     /// Tries to make a claim's volume and when the next may be; dropped when the claim is bound or gone.
     /// Apart from the queue's back-off, because an exhausted node ends in a new wish of the scheduler,
@@ -136,37 +133,22 @@ impl Volumes {
 
 impl Controller for Volumes {
     const NAME: &'static str = NAME;
-    type Key = Key;
-    type Event = Event;
+    type View = View;
     type Plan = Plan;
 
-    fn apply(&mut self, event: Event, queue: &mut WorkQueue<Key>) {
-        for key in self.view.apply(event) {
-            queue.add(key);
-        }
-    }
-
-    fn is_synced(&self) -> bool {
-        self.view.is_synced()
-    }
-
-    fn lift(&self, barrier: &mut Barrier) -> bool {
-        self.view.lift(barrier)
-    }
-
-    fn decide(&mut self, key: &Key, now: Timestamp) -> Decision<Plan> {
-        let mut plan = plan::plan(&self.view, key, now);
+    fn decide(&mut self, view: &mut View, key: &Key, now: Timestamp) -> Decision<Plan> {
+        let mut plan = plan::plan(view, key, now);
         if let Key::Claim(claim) = key {
-            self.view.reserve(claim, plan.reserve.take());
+            view.reserve(claim, plan.reserve.take());
             if plan.provisions() {
                 if let Some(pause) = self.pace(claim, Instant::now()) {
                     return Decision { plan: None, requeue_after: Some(pause) };
                 }
-            } else if !self.view.is_unbound(claim) {
+            } else if !view.is_unbound(claim) {
                 self.tries.remove(claim);
             }
         }
-        self.view.keep_news(key, &mut plan.notices);
+        view.keep_news(key, &mut plan.notices);
         let requeue_after = plan.requeue_after;
         if plan.is_quiet() {
             return Decision { plan: None, requeue_after };

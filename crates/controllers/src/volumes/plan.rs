@@ -13,8 +13,8 @@ use storage::driver::{CreateVolume, VolumeId};
 
 use super::view::View;
 use super::{Key, binding, ephemeral, reclaim};
-use crate::recorder::EventKind;
-use crate::runner::ObjectKey;
+use reconcile::recorder::EventKind;
+use reconcile::runner::ObjectKey;
 
 /// Something to tell people.
 #[derive(Debug, Clone, PartialEq)]

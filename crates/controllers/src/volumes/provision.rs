@@ -21,7 +21,7 @@ use super::view::View;
 use super::{
     PROVISIONED_BY, SELECTED_NODE, STORAGE_PROVISIONER, STORAGE_PROVISIONER_BETA, VOLUME_PROTECTION,
 };
-use crate::recorder::{EventKind, reference_to};
+use reconcile::recorder::{EventKind, reference_to};
 
 /// The prefix of provisioners that are part of Kubernetes itself; there are none here.
 const IN_TREE: &str = "kubernetes.io/";
@@ -73,7 +73,7 @@ pub fn plan(
     }
     let message = format!(
         "External provisioner is provisioning volume for claim \"{}\"",
-        crate::runner::ObjectKey::of(claim)
+        reconcile::runner::ObjectKey::of(claim)
     );
     plan.tell(about.clone(), EventKind::Normal, "Provisioning", message);
     if marked != *claim {

@@ -15,8 +15,8 @@ use super::matching::{self, claim_of, volume_phase};
 use super::plan::{ClaimId, Plan, Step};
 use super::view::View;
 use super::{BOUND_BY_CONTROLLER, PROVISIONED_BY, VOLUME_PROTECTION};
-use crate::recorder::{EventKind, reference_to};
-use crate::runner::ObjectKey;
+use reconcile::recorder::{EventKind, reference_to};
+use reconcile::runner::ObjectKey;
 
 /// Decides about a volume.
 pub fn plan(view: &View, name: &str, now: Timestamp) -> Plan {

@@ -16,8 +16,18 @@ use model::meta;
 
 use super::plan::Notice;
 use super::{Key, matching};
-use crate::barrier::{Barrier, Horizon, Removed};
-use crate::runner::ObjectKey;
+use reconcile::barrier::{Horizon, Removed};
+use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
+
+/// The kinds that this view shows.
+const KINDS: &[&str] = &[
+    PersistentVolumeClaim::URL_PATH_SEGMENT,
+    PersistentVolume::URL_PATH_SEGMENT,
+    StorageClass::URL_PATH_SEGMENT,
+    Pod::URL_PATH_SEGMENT,
+    Node::URL_PATH_SEGMENT,
+];
 
 /// Everything that can happen to the view.
 pub enum Event {
@@ -143,9 +153,13 @@ impl View {
     pub fn new(drivers: impl IntoIterator<Item = &'static str>) -> View {
         View { drivers: drivers.into_iter().map(str::to_owned).collect(), ..View::default() }
     }
+}
 
-    /// Applies an event; returns the keys that it touches.
-    pub fn apply(&mut self, event: Event) -> BTreeSet<Key> {
+impl Picture for View {
+    type Key = Key;
+    type Event = Event;
+
+    fn apply(&mut self, event: Event) -> BTreeSet<Key> {
         let mut touched = BTreeSet::new();
         match event {
             Event::Claims(change) => self.change(change, |view| &view.claims, Self::claim_is, &mut touched),
@@ -159,6 +173,25 @@ impl View {
         touched
     }
 
+    fn kinds(&self) -> &[&'static str] {
+        KINDS
+    }
+
+    fn horizon(&self) -> &Horizon {
+        &self.horizon
+    }
+
+    fn is_gone(&self, removed: &Removed) -> bool {
+        let key = ObjectKey::new(removed.namespace.clone(), removed.name.clone());
+        let known = match removed.resource {
+            PersistentVolume::URL_PATH_SEGMENT => self.volumes.get(&key).map(|volume| &volume.metadata),
+            _ => self.claims.get(&key).map(|claim| &claim.metadata),
+        };
+        known.is_none_or(|metadata| metadata.uid.as_ref() != Some(&removed.uid))
+    }
+}
+
+impl View {
     /// One way for each kind: `set` puts an object in the place of what was there, or nothing.
     fn change<K: Typed, V>(
         &mut self,
@@ -300,33 +333,6 @@ impl View {
             Some(node) => self.nodes.insert(key.clone(), node),
             None => self.nodes.remove(key),
         };
-    }
-
-    /// True when each kind has sent its first picture.
-    pub fn is_synced(&self) -> bool {
-        [
-            PersistentVolumeClaim::URL_PATH_SEGMENT,
-            PersistentVolume::URL_PATH_SEGMENT,
-            StorageClass::URL_PATH_SEGMENT,
-            Pod::URL_PATH_SEGMENT,
-            Node::URL_PATH_SEGMENT,
-        ]
-        .iter()
-        .all(|resource| self.horizon.knows(resource))
-    }
-
-    /// Drops from a barrier what the view has seen; true when nothing is left.
-    pub fn lift(&self, barrier: &mut Barrier) -> bool {
-        barrier.lift(&self.horizon, |removed| self.is_gone(removed))
-    }
-
-    fn is_gone(&self, removed: &Removed) -> bool {
-        let key = ObjectKey::new(removed.namespace.clone(), removed.name.clone());
-        let known = match removed.resource {
-            PersistentVolume::URL_PATH_SEGMENT => self.volumes.get(&key).map(|volume| &volume.metadata),
-            _ => self.claims.get(&key).map(|claim| &claim.metadata),
-        };
-        known.is_none_or(|metadata| metadata.uid.as_ref() != Some(&removed.uid))
     }
 
     /// Keeps a volume for a claim; `None` gives back what was kept for it.

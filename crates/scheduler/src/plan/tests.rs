@@ -6,6 +6,7 @@ use client::{Change, Typed};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use model::encoded::Revision;
+use reconcile::picture::Picture;
 use serde_json::{Value, json};
 
 fn typed<K: Typed>(value: Value) -> Arc<K> {

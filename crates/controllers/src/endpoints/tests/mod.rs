@@ -14,7 +14,8 @@ use super::legacy;
 use super::plan::{EndpointsWrite, Plan, plan};
 use super::slices::SliceWrites;
 use super::view::{Event, Touched, View};
-use crate::runner::ObjectKey;
+use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
 
 fn now() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().expect("is a time")

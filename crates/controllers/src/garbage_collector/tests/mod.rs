@@ -10,6 +10,7 @@ use super::plan::{Action, LATE_MAX, Step, plan};
 use super::source::{Event, Metadata, Reference};
 use super::view::{Resources, Uid, View};
 use crate::api_resource::ApiResource;
+use reconcile::picture::Picture;
 
 const SETS: usize = 0;
 const PODS: usize = 1;

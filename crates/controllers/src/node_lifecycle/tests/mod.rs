@@ -11,35 +11,36 @@ use serde_json::{Value, json};
 
 use super::plan::{Plan, plan};
 use super::view::{Event, View};
+use reconcile::picture::Picture;
 
 fn at(seconds: i64) -> Timestamp {
     let begin: Timestamp = "2026-01-01T00:00:00Z".parse().expect("is a time");
     begin + SignedDuration::from_secs(seconds)
 }
 
-fn node(conditions: &Value) -> Event {
+fn node(conditions: &Value, heard: i64) -> Event {
     let node = json!({
         "metadata": { "name": "node-a", "uid": "1" },
         "status": { "conditions": conditions },
     });
     let node: Node = serde_json::from_value(node).expect("is a node");
-    Event::Nodes(Change::Apply(Arc::new(node)))
+    Event::Nodes(Change::Apply(Arc::new(node)), at(heard))
 }
 
-fn lease(renewed: &str) -> Event {
+fn lease(renewed: &str, heard: i64) -> Event {
     let lease = json!({
         "metadata": { "name": "node-a", "namespace": "kube-node-lease" },
         "spec": { "renewTime": renewed },
     });
     let lease: Lease = serde_json::from_value(lease).expect("is a lease");
-    Event::Leases(Change::Apply(Arc::new(lease)))
+    Event::Leases(Change::Apply(Arc::new(lease)), at(heard))
 }
 
 fn view() -> View {
     let mut view = View::default();
-    view.apply(Event::Nodes(Change::Reset(Vec::new(), Revision(1))), at(0));
-    view.apply(Event::Leases(Change::Reset(Vec::new(), Revision(1))), at(0));
-    view.apply(node(&json!([{ "type": "Ready", "status": "True" }])), at(0));
+    view.apply(Event::Nodes(Change::Reset(Vec::new(), Revision(1)), at(0)));
+    view.apply(Event::Leases(Change::Reset(Vec::new(), Revision(1)), at(0)));
+    view.apply(node(&json!([{ "type": "Ready", "status": "True" }]), 0));
     view
 }
 
@@ -50,7 +51,7 @@ fn decide(view: &View, seconds: i64) -> Plan {
 #[test]
 fn a_node_is_unknown_forty_seconds_after_its_last_renewal() {
     let mut view = view();
-    view.apply(lease("2026-01-01T00:00:10.000000Z"), at(10));
+    view.apply(lease("2026-01-01T00:00:10.000000Z", 10));
     let plan = decide(&view, 49);
     assert_eq!((plan.conditions, plan.requeue_after.map(|left| left.as_secs())), (None, Some(1)));
     let plan = decide(&view, 50);
@@ -63,15 +64,15 @@ fn a_node_is_unknown_forty_seconds_after_its_last_renewal() {
 #[test]
 fn a_lease_that_is_written_without_being_renewed_is_no_sign_of_life() {
     let mut view = view();
-    view.apply(lease("2026-01-01T00:00:10.000000Z"), at(10));
-    view.apply(lease("2026-01-01T00:00:10.000000Z"), at(45));
+    view.apply(lease("2026-01-01T00:00:10.000000Z", 10));
+    view.apply(lease("2026-01-01T00:00:10.000000Z", 45));
     assert!(decide(&view, 50).conditions.is_some());
 }
 
 #[test]
 fn a_wrong_clock_on_the_node_does_not_matter() {
     let mut view = view();
-    view.apply(lease("1999-01-01T00:00:00.000000Z"), at(10));
+    view.apply(lease("1999-01-01T00:00:00.000000Z", 10));
     assert!(decide(&view, 49).conditions.is_none());
 }
 
@@ -80,6 +81,6 @@ fn what_is_unknown_already_is_not_written_again() {
     let mut view = view();
     let conditions = decide(&view, 40).conditions.expect("must be written");
     let conditions = serde_json::to_value(conditions).expect("encodes");
-    view.apply(node(&conditions), at(40));
+    view.apply(node(&conditions, 40));
     assert!(decide(&view, 100).conditions.is_none());
 }

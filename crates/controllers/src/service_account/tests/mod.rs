@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::plan::plan;
 use super::view::{Event, View};
+use reconcile::picture::Picture;
 
 fn view(namespace: Value) -> View {
     let namespace: Namespace = serde_json::from_value(namespace).expect("is a namespace");

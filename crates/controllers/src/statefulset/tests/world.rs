@@ -15,11 +15,12 @@ use model::encoded::Revision;
 use model::meta;
 use serde_json::{Value, json};
 
-use crate::runner::ObjectKey;
 use crate::statefulset::decision::{ClaimWrite, Plan, PodWrite, Preparation, Step};
 use crate::statefulset::plan::plan;
 use crate::statefulset::set_kind;
 use crate::statefulset::view::{Event, View};
+use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
 
 pub(super) const NAMESPACE: &str = "default";
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::world::{DRIVER, World, claim, volume, with};
-use crate::runner::ObjectKey;
 use crate::volumes::Key;
+use reconcile::runner::ObjectKey;
 
 /// Whether a claim of 2Gi with these changes is bound to a volume of 3Gi with these.
 fn fits(claim_change: Value, volume_change: Value) -> bool {

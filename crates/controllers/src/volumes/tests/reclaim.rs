@@ -103,7 +103,7 @@ fn content_stays_where_the_view_misses_a_claim_that_the_api_has() {
     world.settle().expect("nothing crashes");
     let live = world.claim("data").clone();
     world.lose_claim("data");
-    world.claims.insert(crate::runner::ObjectKey::of(&live), live);
+    world.claims.insert(reconcile::runner::ObjectKey::of(&live), live);
     // The claim's end is confirmed past the view before anything is written, so that nothing is.
     let plan = world.plan(&Key::Volume("pvc-uid-data".to_owned()));
     assert!(!plan.steps.is_empty());

@@ -15,10 +15,11 @@ use model::encoded::Revision;
 use serde_json::{Value, json};
 use storage::driver::{Volume, VolumeId};
 
-use crate::runner::ObjectKey;
 use crate::volumes::plan::{self, Plan, Step};
 use crate::volumes::view::{self, Event, View};
 use crate::volumes::{Key, matching, provision};
+use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
 
 /// The driver of this world.
 pub(super) const DRIVER: &str = "driver.test";

@@ -11,7 +11,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::fmt::Display;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::Barrier;
+use crate::picture::Picture;
 use crate::queue::WorkQueue;
 
 /// Plans of different keys that one controller carries out at the same time. Each may have calls of its
@@ -93,32 +93,27 @@ pub struct Outcome {
     pub error: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// A controller: a view, decisions over it and a way to carry them out.
+/// A controller: decisions over its view and a way to carry them out.
 pub trait Controller: Send + 'static {
     /// Its name, as in logs and as the caller of its writes.
     const NAME: &'static str;
-    /// What it decides about.
-    type Key: Clone + Eq + Hash + Ord + Display + Send + 'static;
-    /// Everything that can happen to its view: a closed enum.
-    type Event: Send;
+    /// What it knows.
+    type View: Picture;
     /// What it decided.
     type Plan: Send + 'static;
 
-    /// Applies an event to the view and queues the keys that it touches.
-    fn apply(&mut self, event: Self::Event, queue: &mut WorkQueue<Self::Key>);
-
-    /// True when each watched kind has sent its first picture; nothing is decided before.
-    fn is_synced(&self) -> bool;
-
-    /// Drops from a barrier what the view has seen; true when nothing is left.
-    fn lift(&self, barrier: &mut Barrier) -> bool;
-
-    /// Decides about a key. Must be quick: the loop stands still meanwhile.
-    fn decide(&mut self, key: &Self::Key, now: Timestamp) -> Decision<Self::Plan>;
+    /// Decides about a key, and notes in the view what later decisions must know of this one. Must be quick:
+    /// the loop stands still meanwhile.
+    fn decide(&mut self, view: &mut Self::View, key: &Key<Self>, now: Timestamp) -> Decision<Self::Plan>;
 
     /// Carries a plan out.
-    fn execute(&self, key: &Self::Key, plan: Self::Plan) -> BoxFuture<'static, Outcome>;
+    fn execute(&self, key: &Key<Self>, plan: Self::Plan) -> BoxFuture<'static, Outcome>;
 }
+
+/// What a controller decides about.
+pub type Key<C> = <<C as Controller>::View as Picture>::Key;
+/// What can happen to its view.
+pub type Event<C> = <<C as Controller>::View as Picture>::Event;
 
 /// Every change of the objects of a kind, as events of a controller.
 pub fn watch<K: Typed, E: 'static>(
@@ -132,13 +127,15 @@ pub fn watch<K: Typed, E: 'static>(
 /// writes, which is safe for the same reason that a crash there is.
 pub async fn run<C: Controller>(
     controller: C,
-    events: Vec<BoxStream<'static, C::Event>>,
+    view: C::View,
+    events: Vec<BoxStream<'static, Event<C>>>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
     let mut events = futures::stream::select_all(events);
     let mut state = State {
         controller,
+        view,
         clock,
         queue: WorkQueue::default(),
         barriers: HashMap::new(),
@@ -187,35 +184,38 @@ async fn sleep_until(at: Option<Instant>) {
 
 struct State<C: Controller> {
     controller: C,
+    view: C::View,
     clock: Arc<dyn Clock>,
-    queue: WorkQueue<C::Key>,
+    queue: WorkQueue<Key<C>>,
     /// Writes that the view has not seen yet, by the key they were made for.
-    barriers: HashMap<C::Key, Barrier>,
+    barriers: HashMap<Key<C>, Barrier>,
     /// Keys that want work and are held back by their barrier.
-    parked: BTreeSet<C::Key>,
+    parked: BTreeSet<Key<C>>,
     executions: JoinSet<Outcome>,
     /// The key of each execution; as many as there are executions.
-    keys: HashMap<Id, C::Key>,
+    keys: HashMap<Id, Key<C>>,
 }
 
 impl<C: Controller> State<C> {
     /// When there is something to do though nothing happens.
     fn wakes_at(&self) -> Option<Instant> {
-        if self.executions.len() >= EXECUTIONS_MAX || !self.controller.is_synced() {
+        if self.executions.len() >= EXECUTIONS_MAX || !self.view.is_synced() {
             return None;
         }
         self.queue.next_due()
     }
 
-    fn apply(&mut self, event: C::Event) {
-        self.controller.apply(event, &mut self.queue);
+    fn apply(&mut self, event: Event<C>) {
+        for key in self.view.apply(event) {
+            self.queue.add(key);
+        }
     }
 
     /// Lets go of the keys whose writes have been seen.
     fn unpark(&mut self) {
-        let State { controller, barriers, parked, queue, .. } = self;
+        let State { view, barriers, parked, queue, .. } = self;
         parked.retain(|key| {
-            let held = barriers.get_mut(key).is_some_and(|barrier| !controller.lift(barrier));
+            let held = barriers.get_mut(key).is_some_and(|barrier| !view.lift(barrier));
             if !held {
                 barriers.remove(key);
                 queue.add(key.clone());
@@ -225,7 +225,7 @@ impl<C: Controller> State<C> {
     }
 
     fn start_work(&mut self) {
-        if !self.controller.is_synced() {
+        if !self.view.is_synced() {
             return;
         }
         while self.executions.len() < EXECUTIONS_MAX
@@ -240,17 +240,17 @@ impl<C: Controller> State<C> {
         }
     }
 
-    fn is_held(&mut self, key: &C::Key) -> bool {
+    fn is_held(&mut self, key: &Key<C>) -> bool {
         let Some(barrier) = self.barriers.get_mut(key) else { return false };
-        if self.controller.lift(barrier) {
+        if self.view.lift(barrier) {
             self.barriers.remove(key);
             return false;
         }
         true
     }
 
-    fn decide(&mut self, key: C::Key) {
-        let decision = self.controller.decide(&key, self.clock.now());
+    fn decide(&mut self, key: Key<C>) {
+        let decision = self.controller.decide(&mut self.view, &key, self.clock.now());
         if let Some(pause) = decision.requeue_after {
             self.queue.add_at(key.clone(), Instant::now() + pause);
         }
