@@ -137,7 +137,13 @@ fn attach(config: &NetworkConfig, record: &Record, path: &std::path::Path) -> io
     })?;
     let (address, gateway) = (record.address, config.gateway());
     namespace::inside(path, move || {
-        link::with_handle(async |handle| link::ensure_pod_side(&handle, address, gateway).await)
+        link::with_handle(async |handle| link::ensure_pod_side(&handle, address, gateway).await)?;
+        // The host may still tell a pod of a shorter way to another on the same bridge. A pod that took it
+        // would answer past the host, and what comes by a service would not be translated back.
+        for interface in ["all", "eth0"] {
+            write_setting(&format!("/proc/sys/net/ipv4/conf/{interface}/accept_redirects"), "0")?;
+        }
+        Ok(())
     })
 }
 

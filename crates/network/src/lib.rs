@@ -11,6 +11,7 @@
 
 pub mod bridge;
 pub mod config;
+pub mod conntrack;
 mod host_ports;
 mod ipam;
 mod link;

@@ -10,10 +10,12 @@ use network::bridge::BridgeNetwork;
 use network::config::NetworkConfig;
 use network::nft;
 use network::pod_network::{HostPort, PodNetwork};
+use network::proxy::execute::Executor;
 use network::proxy::plan::{self, Applied};
-use network::proxy::view::{Backends, Frontend, Protocol, ServiceRules};
+use network::proxy::view::{Backends, Frontend, Protocol, ServiceRules, View};
 use network::purge::purge;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use serde_json::json;
 
 /// Runs a test on a thread in a network namespace of its own, where it plays the node.
 fn on_a_node(test: impl AsyncFnOnce(NetworkConfig) + Send + 'static) {
@@ -131,6 +133,15 @@ fn pods_reach_each_other_services_and_themselves_through_services() {
         let two = network.attach("pod-two", &[]).await.expect("attaches");
         assert_eq!(network.attach("pod-one", &[]).await.expect("again"), one);
         let (one_ip, two_ip) = (one.addresses[0], two.addresses[0]);
+        for interface in ["all", "eth0"] {
+            let setting = format!("/proc/sys/net/ipv4/conf/{interface}/accept_redirects");
+            let takes = in_pod(&one.namespace_path, move || std::fs::read_to_string(setting)).join();
+            assert_eq!(
+                takes.expect("no panic").expect("a setting"),
+                "0\n",
+                "all packets take the node's way"
+            );
+        }
 
         let server = serve(&two.namespace_path, 8080, "two", 3);
         let text = in_pod(&one.namespace_path, move || ask((two_ip, 8080).into()));
@@ -208,5 +219,100 @@ fn a_restart_finds_pods_and_a_host_port_leads_to_its_pod() {
         assert_eq!(text, "one");
         server.join().expect("no panic").expect("serves");
         second.detach("pod-one").await.expect("detaches");
+    });
+}
+
+/// A server in a pod that answers each of `times` datagrams with its name.
+fn answer(
+    path: &PathBuf,
+    port: u16,
+    name: &'static str,
+    times: usize,
+) -> std::thread::JoinHandle<io::Result<Vec<IpAddr>>> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = in_pod(path, move || {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        sender.send(()).map_err(io::Error::other)?;
+        let mut peers = Vec::new();
+        for _ in 0..times {
+            let (_, peer) = socket.recv_from(&mut [0; 64])?;
+            socket.send_to(name.as_bytes(), peer)?;
+            peers.push(peer.ip());
+        }
+        Ok(peers)
+    });
+    receiver.recv().expect("listens");
+    thread
+}
+
+/// A client in a pod that keeps one port, and so one flow, for all it asks.
+fn udp_client(path: &PathBuf) -> std::net::UdpSocket {
+    let socket = in_pod(path, || std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5000)));
+    let socket = socket.join().expect("no panic").expect("binds");
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("a timeout");
+    socket
+}
+
+fn ask_udp(socket: &std::net::UdpSocket, address: SocketAddr) -> io::Result<String> {
+    socket.send_to(b"who", address)?;
+    let mut buffer = [0; 64];
+    let (count, from) = socket.recv_from(&mut buffer)?;
+    assert_eq!(from, address, "the answer comes from whom was asked");
+    Ok(String::from_utf8_lossy(&buffer[..count]).into_owned())
+}
+
+fn udp_service(endpoint: Option<IpAddr>) -> View {
+    let endpoints: Vec<_> = endpoint.iter().map(|address| json!({"addresses": [address]})).collect();
+    let ports = json!([{"name": "dns", "port": 53, "protocol": "UDP"}]);
+    let mut view = View::default();
+    let service = json!({
+        "metadata": {"namespace": "default", "name": "names"},
+        "spec": {"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"], "ports": ports},
+    });
+    view.apply_service(&serde_json::from_value(service).expect("a service"));
+    let slice = json!({
+        "metadata": {"namespace": "default", "name": "names-x",
+                     "labels": {"kubernetes.io/service-name": "names"}},
+        "addressType": "IPv4", "ports": ports, "endpoints": endpoints,
+    });
+    view.apply_slice(&serde_json::from_value(slice).expect("a slice"));
+    view
+}
+
+#[test]
+fn a_udp_client_that_keeps_its_port_follows_the_endpoints_of_a_service() {
+    on_a_node(async |config| {
+        let network = BridgeNetwork::open(config.clone()).await.expect("opens");
+        let one = network.attach("pod-one", &[]).await.expect("attaches");
+        let two = network.attach("pod-two", &[]).await.expect("attaches");
+        let three = network.attach("pod-three", &[]).await.expect("attaches");
+        let (client_ip, one_ip, two_ip) = (three.addresses[0], one.addresses[0], two.addresses[0]);
+        let first = answer(&one.namespace_path, 53, "one", 2);
+        let second = answer(&two.namespace_path, 53, "two", 1);
+        let client = udp_client(&three.namespace_path);
+        let service: SocketAddr = "10.96.0.7:53".parse().expect("an address");
+        // Its flow begins when nobody knows the service yet.
+        client.send_to(b"too early", service).expect("is sent");
+
+        let mut executor = Executor::new(config.clone());
+        executor.carry_out(&mut udp_service(Some(one_ip))).await.expect("rules");
+        assert_eq!(ask_udp(&client, service).expect("pod to service"), "one");
+        assert_eq!(ask_udp(&client, service).expect("again"), "one");
+        executor.carry_out(&mut udp_service(Some(two_ip))).await.expect("rules");
+        assert_eq!(ask_udp(&client, service).expect("to who is there now"), "two");
+        executor.carry_out(&mut udp_service(None)).await.expect("rules");
+        client.connect(service).expect("so that it hears of refusals");
+        // The kernel says so once a second at most, and may have used this second for something else.
+        client.set_read_timeout(Some(std::time::Duration::from_millis(500))).expect("a timeout");
+        let ask =
+            || client.send(b"who").and_then(|_| client.recv(&mut [0; 64])).expect_err("nobody is there");
+        let refused = (0..20).map(|_| ask().kind()).find(|kind| *kind != io::ErrorKind::WouldBlock);
+        assert_eq!(refused, Some(io::ErrorKind::ConnectionRefused));
+
+        assert_eq!(first.join().expect("no panic").expect("serves"), [client_ip, client_ip]);
+        assert_eq!(second.join().expect("no panic").expect("serves"), [client_ip]);
+        for pod in ["pod-one", "pod-two", "pod-three"] {
+            network.detach(pod).await.expect("detaches");
+        }
     });
 }

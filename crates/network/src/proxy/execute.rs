@@ -4,6 +4,7 @@
 //! kernel's side, and the next call writes everything.
 
 use crate::config::NetworkConfig;
+use crate::conntrack::{self, Kept};
 use crate::nft::{self, NftError};
 use crate::proxy::plan::{self, Applied};
 use crate::proxy::view::View;
@@ -27,6 +28,7 @@ impl Executor {
         let Some(mut applied) = self.applied.take() else {
             let wanted = wanted(view, view.all().into_iter());
             nft::run(&plan::whole(&self.config, &wanted)).await?;
+            forget(plan::broken_flows(&Applied::new(), &wanted)).await;
             self.applied = Some(wanted);
             return Ok(());
         };
@@ -36,10 +38,25 @@ impl Executor {
         let script = plan::changes(&self.config, &old, &new);
         if !script.is_empty() {
             nft::run(&script).await?;
+            forget(plan::broken_flows(&old, &new)).await;
         }
         applied.extend(new);
         self.applied = Some(applied);
         Ok(())
+    }
+}
+
+/// After the rules: a flow that begins meanwhile follows the new ones. A kernel that will not is no reason to
+/// write the rules again; such flows end once they are silent.
+async fn forget(broken: Kept) {
+    if broken.is_empty() {
+        return;
+    }
+    let done = tokio::task::spawn_blocking(move || conntrack::forget(&broken)).await;
+    match done.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        Ok(0) => {}
+        Ok(count) => tracing::debug!(count, "forgot UDP flows to endpoints that are gone"),
+        Err(error) => tracing::warn!("UDP flows to endpoints that are gone may go on: {error}"),
     }
 }
 

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::config::NetworkConfig;
+use crate::conntrack::Kept;
 use crate::nft;
-use crate::proxy::view::{Backends, Frontend, Key, ServiceRules};
+use crate::proxy::view::{Backends, Frontend, Key, Protocol, ServiceRules};
 
 /// What the kernel shows: the rules of each service that has any.
 pub type Applied = BTreeMap<Key, ServiceRules>;
@@ -45,6 +46,29 @@ pub fn changes(config: &NetworkConfig, applied: &Applied, wanted: &Applied) -> S
     }
     // Removals first: an address may move from one service to another in one step.
     script.removals + &script.additions
+}
+
+/// UDP ports whose flows may lead to somebody they should not lead to any more, with whom they may lead to:
+/// ports that lost an endpoint, and those that are new, to which flows may have begun before.
+pub fn broken_flows(applied: &Applied, wanted: &Applied) -> Kept {
+    let udp = |services: &Applied| -> BTreeMap<Frontend, Backends> {
+        let ports = services.values().flatten();
+        ports
+            .filter(|(frontend, _)| frontend.protocol == Protocol::Udp)
+            .map(|(frontend, backends)| (*frontend, backends.clone()))
+            .collect()
+    };
+    let (old, new) = (udp(applied), udp(wanted));
+    let frontends: BTreeSet<&Frontend> = old.keys().chain(new.keys()).collect();
+    let mut broken = Kept::new();
+    for frontend in frontends {
+        let now = new.get(frontend).map(|backends| backends.endpoints.clone()).unwrap_or_default();
+        let lost_none = old.get(frontend).is_some_and(|backends| backends.endpoints.is_subset(&now));
+        if !lost_none {
+            broken.insert((frontend.address, frontend.port), now);
+        }
+    }
+    broken
 }
 
 struct Script<'a> {

@@ -5,7 +5,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use super::plan::{self, Applied};
-use super::view::View;
+use super::view::{Backends, Frontend, Protocol, ServiceRules, View};
 use crate::config::NetworkConfig;
 
 fn config() -> NetworkConfig {
@@ -103,4 +103,26 @@ fn a_headless_service_has_no_rules_and_nothing_changed_is_an_empty_script() {
     view.apply_service(&service("b", "10.96.0.2"));
     let rules = applied(&view);
     assert_eq!(plan::changes(&config(), &rules, &rules), "");
+}
+
+#[test]
+fn udp_flows_are_broken_when_an_endpoint_goes_or_the_port_is_new_and_only_then() {
+    let port = Frontend { address: [10, 96, 0, 7].into(), protocol: Protocol::Udp, port: 53 };
+    let with = |protocol: Protocol, endpoints: &[u8]| {
+        let endpoints = endpoints.iter().map(|last| ([10, 244, 0, *last].into(), 5353)).collect();
+        let rules =
+            ServiceRules::from([(Frontend { protocol, ..port }, Backends { endpoints, sticky: false })]);
+        Applied::from([(("default".to_owned(), "d".to_owned()), rules)])
+    };
+    let udp = |endpoints: &[u8]| with(Protocol::Udp, endpoints);
+    let broken = |old: &Applied, new: &Applied| {
+        let kept = plan::broken_flows(old, new);
+        kept.get(&(port.address, 53)).map(|endpoints| endpoints.len())
+    };
+    assert_eq!(broken(&udp(&[1, 2]), &udp(&[2])), Some(1));
+    assert_eq!(broken(&udp(&[1]), &udp(&[])), Some(0));
+    assert_eq!(broken(&udp(&[1]), &Applied::new()), Some(0));
+    assert_eq!(broken(&Applied::new(), &udp(&[1])), Some(1));
+    assert_eq!(broken(&udp(&[1]), &udp(&[1, 2])), None);
+    assert_eq!(broken(&with(Protocol::Tcp, &[1]), &with(Protocol::Tcp, &[])), None);
 }
