@@ -33,6 +33,10 @@ pub(super) const TRANSFERS_MAX: usize = 3;
 /// Tries of one request or transfer that make no progress: with the waits below, about 6 seconds.
 const TRIES_MAX: u32 = 5;
 
+/// Tries of one transfer while its registry, which answered before, lets nobody connect: it may be starting
+/// anew. One wait of 0.4 s; longer ones are the pod's back-off.
+const UNREACHABLE_TRIES_MAX: u32 = 2;
+
 /// Tries of one transfer in all, however little comes each time.
 const TRANSFER_TRIES_MAX: u32 = 50;
 
@@ -55,7 +59,9 @@ pub(super) async fn pull(
         match pull_from(shared, &client, reference).await {
             Ok(image) => return Ok(image),
             Err(FetchError::Final(error)) => return Err(error),
-            Err(FetchError::Denied(reason) | FetchError::Broken(reason)) => {
+            Err(
+                FetchError::Denied(reason) | FetchError::Broken(reason) | FetchError::Unreachable(reason),
+            ) => {
                 tracing::debug!(%reference, endpoint = client.name(), reason, "an endpoint failed");
                 reasons.push(format!("{}: {reason}", client.name()));
             }
@@ -192,14 +198,15 @@ async fn transfer(client: &Client, path: &str, size: u64, to: &Path) -> Result<(
     let (mut written, mut idle_tries, mut tries) = (0, 0, 0);
     loop {
         let before = written;
-        let error = match receive(client, path, size, &mut file, &mut written).await {
+        let (error, idle_tries_max) = match receive(client, path, size, &mut file, &mut written).await {
             Ok(()) => return file.flush().await.map_err(disk),
-            Err(FetchError::Broken(reason)) => reason,
+            Err(FetchError::Broken(reason)) => (reason, TRIES_MAX),
+            Err(FetchError::Unreachable(reason)) => (reason, UNREACHABLE_TRIES_MAX),
             Err(error) => return Err(error),
         };
         tries += 1;
         idle_tries = if written > before { 0 } else { idle_tries + 1 };
-        if idle_tries >= TRIES_MAX || tries >= TRANSFER_TRIES_MAX {
+        if idle_tries >= idle_tries_max || tries >= TRANSFER_TRIES_MAX {
             return Err(FetchError::Broken(format!("{error} ({tries} tries, {written} of {size} bytes)")));
         }
         tokio::time::sleep(BACKOFF_FIRST * 2u32.pow(idle_tries.saturating_sub(1))).await;
@@ -241,7 +248,7 @@ async fn receive(
     Ok(())
 }
 
-/// Asks again while the network or the server fails.
+/// Asks again while the network or the server fails, but not where nobody is.
 async fn retried<T, F: Future<Output = Result<T, FetchError>>>(ask: impl Fn() -> F) -> Result<T, FetchError> {
     let mut tries = 0;
     loop {
@@ -251,6 +258,29 @@ async fn retried<T, F: Future<Output = Result<T, FetchError>>>(ask: impl Fn() ->
                 tokio::time::sleep(BACKOFF_FIRST * 2u32.pow(tries - 1)).await;
             }
             other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_registry_that_is_not_there_is_asked_once_and_a_broken_one_again() {
+        for (error, asked) in [
+            (FetchError::Unreachable("refused".to_owned()), 1),
+            (FetchError::Broken("went away".to_owned()), TRIES_MAX),
+        ] {
+            let tries = Cell::new(0);
+            let ask = || async {
+                tries.set(tries.get() + 1);
+                Err::<(), _>(error.clone())
+            };
+            retried(ask).await.expect_err("it never works");
+            assert_eq!(tries.get(), asked, "{error:?}");
         }
     }
 }

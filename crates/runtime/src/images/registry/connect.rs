@@ -30,8 +30,9 @@ pub(super) async fn connect(uri: &Uri, tls: &Tls) -> Result<Box<dyn Stream>, Fet
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let is_tls = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let broken = |error: std::io::Error| FetchError::Broken(format!("connect to {host}:{port}: {error}"));
-    let stream = TcpStream::connect((host, port)).await.map_err(broken)?;
+    let unreachable =
+        |error: std::io::Error| FetchError::Unreachable(format!("connect to {host}:{port}: {error}"));
+    let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     if !is_tls {
         return Ok(Box::new(stream));
     }
@@ -121,5 +122,18 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_refuses_to_be_connected_to_is_not_there() {
+        // Nobody listens on port 1, which only root could.
+        let uri = "http://127.0.0.1:1/v2".parse().unwrap();
+        let refused = connect(&uri, &Tls::default()).await.err().unwrap();
+        assert!(matches!(&refused, FetchError::Unreachable(why) if why.contains("refused")), "{refused:?}");
     }
 }

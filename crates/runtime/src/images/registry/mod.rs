@@ -25,6 +25,10 @@ pub(super) enum FetchError {
     /// The network or the server failed; asking again may help.
     #[error("{0}")]
     Broken(String),
+    /// Nobody is there: the name has no address, or the address lets nobody connect. Soon is no better than
+    /// now; who wants the image tries again later.
+    #[error("{0}")]
+    Unreachable(String),
     /// What came is not what was asked for, or the disk would not: no other endpoint is asked.
     #[error("{0}")]
     Final(ImageError),
