@@ -26,7 +26,7 @@ use super::layout::{
 use super::runtime::{Entry, Inner, blocking, failed};
 use super::session::{self, Finish};
 use super::shim::{EXEC, SUPERVISE};
-use super::{mounts, plan, user};
+use super::{devices, mounts, plan, user};
 use crate::api::{
     ContainerConfig, ContainerId, ContainerState, EXEC_OUTPUT_BYTES_MAX, ExecOutput, ImageError, ImageId,
     RuntimeError, RuntimeEvent, SandboxId, Session, Streams,
@@ -110,6 +110,10 @@ impl Inner {
         let image_user = image.config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
         let identity =
             user::resolve(&image_user, &record.config.security, &passwd, &group).map_err(bad_config)?;
+        let devices = match record.config.security.privileged {
+            true => devices::of_this_machine().map_err(failed("list the machine's devices"))?,
+            false => Vec::new(),
+        };
         let configuration = plan::configuration(&plan::Inputs {
             container: &record.config,
             image,
@@ -118,6 +122,7 @@ impl Inner {
             identity: &identity,
             cgroup: &self.cgroups.path(&record.pod_uid, &record.id.0),
             bounding: self.own.bounding,
+            devices: &devices,
             oom_floor: self.oom_floor,
         })
         .map_err(bad_config)?;

@@ -12,6 +12,7 @@ mod capabilities;
 mod cgroups;
 mod connect;
 mod containers;
+mod devices;
 mod frame;
 mod layout;
 mod mounts;

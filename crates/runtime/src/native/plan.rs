@@ -12,6 +12,7 @@ use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
 
 use super::capabilities;
+use super::devices::Device;
 use super::user::Identity;
 use crate::api::{ContainerConfig, Propagation, Resources, SandboxConfig};
 
@@ -25,6 +26,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) cgroup: &'a str,
     /// Bits of the capabilities this machine lets us give.
     pub(crate) bounding: u64,
+    /// The machine's own devices, for those who may use all of them.
+    pub(crate) devices: &'a [Device],
     /// The preference the runtime itself has, below which it may not go; `None` if it may.
     pub(crate) oom_floor: Option<i32>,
 }
@@ -160,12 +163,22 @@ pub(crate) fn configuration(inputs: &Inputs<'_>) -> Result<Value, String> {
         "mounts": mounts(inputs),
         "linux": {
             "namespaces": namespaces(inputs.sandbox, inputs.sandbox_directory),
+            "devices": if security.privileged { devices(inputs.devices) } else { json!([]) },
             "resources": resources(&inputs.container.resources, security.privileged),
             "cgroupsPath": inputs.cgroup,
             "maskedPaths": masked,
             "readonlyPaths": readonly,
         },
     }))
+}
+
+fn devices(devices: &[Device]) -> Value {
+    let describe = |device: &Device| {
+        json!({"path": device.path, "type": if device.is_block { "b" } else { "c" },
+               "major": device.major, "minor": device.minor, "fileMode": device.mode,
+               "uid": device.uid, "gid": device.gid})
+    };
+    devices.iter().map(describe).collect()
 }
 
 fn namespaces(sandbox: &SandboxConfig, directory: &Path) -> Value {

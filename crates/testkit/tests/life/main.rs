@@ -7,7 +7,9 @@
 mod dns;
 mod down;
 mod pods;
+mod probes;
 mod restart;
+mod security;
 mod sets;
 mod space;
 mod streams;
