@@ -434,6 +434,9 @@ impl Loop {
         let Some(worker) = self.workers.get_mut(&uid) else {
             return;
         };
+        if let Some(key) = &key {
+            tracing::debug!(pod = worker.view.name(), ?key, "done");
+        }
         let notices = outcome.map(|outcome| worker.apply(outcome, now)).unwrap_or_default();
         if let Some(key) = key {
             worker.view.in_flight.remove(&key);
@@ -538,6 +541,7 @@ impl Loop {
             });
         }
         for (key, action) in started {
+            tracing::debug!(pod = view.name(), ?key, "begun");
             let (context, view, ending) = (Arc::clone(&self.context), view.clone(), ending.clone());
             self.spawn(uid.to_owned(), Some(key), async move { context.execute(action, view, ending).await });
         }

@@ -14,6 +14,9 @@ pub struct Entry {
     pub attempt: u32,
     /// It has not ended.
     pub running: bool,
+    /// The restart count of its former life: the instance before, or this one when it is over and another is
+    /// to follow, as the status then shows it (`lastState`).
+    pub former: Option<u32>,
 }
 
 /// Containers by the uid of their pod and their name. Written by the agent's loop, read by anybody.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use client::node::{
-    ContainerRef, Ended, LogOptions, LogStream, NodeGateway, Session, StreamOptions, TerminalSize,
+    ContainerRef, Ended, LogOptions, LogStream, NodeGateway, Output, Session, StreamOptions, TerminalSize,
 };
 use futures::StreamExt;
 use model::status::{Reason, Status};
@@ -22,6 +22,10 @@ use crate::logs::{FileWatch, LogReader};
 
 /// Changes of size waiting for the terminal; a person cannot drag faster than it takes them.
 const RESIZE_QUEUE: usize = 8;
+
+/// Most of a log that is read for somebody who attaches when the container is over; what is replayed to the
+/// first who attaches while it runs.
+const LAST_WORDS_BYTES_MAX: u64 = 32 * 1024;
 
 /// The agent as the API server sees it.
 pub(crate) struct Gateway {
@@ -49,6 +53,28 @@ impl Gateway {
                 Err(Status::new(Reason::NotFound, format!("container not found ({:?})", container.container)))
             }
         }
+    }
+
+    /// A session with a container that is over for good. Who comes a moment too late (`kubectl run -i` of
+    /// something quick) gets what it said.
+    async fn last_words(
+        &self,
+        container: &ContainerRef,
+        entry: &Entry,
+        options: &StreamOptions,
+    ) -> Result<Session, Status> {
+        let path = self.log_path(container, entry.attempt);
+        let printed = crate::logs::printed(&path, LAST_WORDS_BYTES_MAX).await;
+        let printed = printed.map_err(|error| Status::internal(format!("read the log: {error}")))?;
+        let [stdout, stderr] = printed.map(|bytes| -> Output { Box::pin(std::io::Cursor::new(bytes)) });
+        Ok(Session {
+            stdin: None,
+            stdout: options.stdout.then_some(stdout),
+            stderr: (options.stderr && !options.tty).then_some(stderr),
+            resize: None,
+            // An attach ends well however the container ended: that is in the pod's status.
+            ended: Box::pin(async { Ended::Exited(0) }),
+        })
     }
 
     fn log_path(&self, container: &ContainerRef, attempt: u32) -> PathBuf {
@@ -82,15 +108,15 @@ impl NodeGateway for Gateway {
         self.check_node(node)?;
         let entry = self.directory.find(&container.uid, &container.container);
         let name = &container.container;
-        let attempt = match &entry {
-            Some(entry) => Some(entry.attempt),
-            None => self.newest_attempt(container).await,
+        let attempts = match &entry {
+            Some(entry) => Some((entry.attempt, entry.former)),
+            None => self.newest_attempt(container).await.map(|newest| (newest, newest.checked_sub(1))),
         };
-        let Some(attempt) = attempt else {
+        let Some((attempt, former)) = attempts else {
             let message = format!("container {name:?} in pod {:?} is waiting to start", container.pod);
             return Err(Status::bad_request(format!("{message}: ContainerCreating")));
         };
-        let attempt = match (options.previous, attempt.checked_sub(1)) {
+        let attempt = match (options.previous, former) {
             (false, _) => attempt,
             (true, Some(previous)) => previous,
             (true, None) => {
@@ -156,6 +182,10 @@ impl NodeGateway for Gateway {
         options: StreamOptions,
     ) -> Result<Session, Status> {
         self.check_node(node)?;
+        let ended = self.directory.find(&container.uid, &container.container);
+        if let Some(entry) = ended.filter(|entry| !entry.running && entry.former != Some(entry.attempt)) {
+            return self.last_words(container, &entry, &options).await;
+        }
         let entry = self.running(container)?;
         let session = self.context.runtime.attach(&entry.id, streams(&options)).await;
         session.map(|session| connect(session, &options)).map_err(|error| refusal(&error))

@@ -22,6 +22,8 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 pub struct Line<'line> {
     /// Its time, as written.
     pub time: &'line str,
+    /// It was printed to the standard error.
+    pub is_error: bool,
     /// It goes on in the next line.
     pub partial: bool,
     /// Its text.
@@ -32,10 +34,10 @@ pub struct Line<'line> {
 pub fn parse(line: &[u8]) -> Option<Line<'_>> {
     let mut fields = line.splitn(4, |byte| *byte == b' ');
     let time = std::str::from_utf8(fields.next()?).ok()?;
-    let _stream = fields.next()?;
+    let is_error = fields.next()? == b"stderr";
     let tag = fields.next()?;
     let text = fields.next().unwrap_or_default();
-    Some(Line { time, partial: tag.first() == Some(&b'P'), text })
+    Some(Line { time, is_error, partial: tag.first() == Some(&b'P'), text })
 }
 
 /// Reads a log file from somewhere to its present end, and on as it grows.
@@ -205,6 +207,30 @@ fn begin_of_last(text: &[u8], lines: u64, whole: bool) -> Option<usize> {
     if whole { begin } else { None }
 }
 
+/// What a container printed last, as it printed it: standard output and standard error, of at most so many
+/// bytes of log.
+pub async fn printed(path: &Path, bytes_max: u64) -> io::Result<[Vec<u8>; 2]> {
+    let mut file = File::open(path).await?;
+    let start = file.metadata().await?.len().saturating_sub(bytes_max);
+    file.seek(SeekFrom::Start(start)).await?;
+    let mut text = Vec::new();
+    file.take(bytes_max).read_to_end(&mut text).await?;
+    let whole = match start {
+        0 => 0,
+        _ => text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| at + 1),
+    };
+    let mut printed = [Vec::new(), Vec::new()];
+    for line in text[whole..].split_inclusive(|byte| *byte == b'\n') {
+        let Some(line) = parse(line.strip_suffix(b"\n").unwrap_or(line)) else { continue };
+        let stream = &mut printed[usize::from(line.is_error)];
+        stream.extend_from_slice(line.text);
+        if !line.partial {
+            stream.push(b'\n');
+        }
+    }
+    Ok(printed)
+}
+
 /// The text of a log's last lines, at most `bytes` of it; `None` if it cannot be read.
 pub async fn tail_text(path: &Path, lines: u64, bytes: u64) -> Option<String> {
     let mut reader = LogReader::open(path, Some(lines)).await.ok()?;
@@ -247,6 +273,16 @@ mod tests {
         assert_eq!(read(Some(1), None, false).await, "three\n");
         assert_eq!(read(Some(0), None, false).await, "");
         assert_eq!(read(Some(9), None, false).await, "one\ntwo\nthree\n");
+    }
+
+    #[tokio::test]
+    async fn what_was_printed_is_told_by_stream_and_from_whole_lines() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), LOG).expect("written");
+        let whole = printed(file.path(), 1_000_000).await.expect("reads");
+        assert_eq!(whole, [b"one\ntwo\n".to_vec(), b"three\n".to_vec()]);
+        let last = printed(file.path(), 60).await.expect("reads");
+        assert_eq!(last, [b"".to_vec(), b"three\n".to_vec()]);
     }
 
     #[tokio::test]

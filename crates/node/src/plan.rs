@@ -217,13 +217,28 @@ pub fn is_finished(view: &PodView) -> bool {
         .filter(|container| !is_sidecar(container) && policy == "Never")
         .any(|container| view.container(&container.name).exited().is_some_and(|exit| exit.exit_code != 0));
     let over = |container: &Container| {
-        view.container(&container.name).exited().is_some_and(|exit| match policy {
-            "Never" => true,
-            "OnFailure" => exit.exit_code == 0,
-            _ => false,
-        })
+        let exit = view.container(&container.name).exited();
+        exit.is_some_and(|exit| !is_started_again(policy, exit.exit_code))
     };
     init_failed || spec.containers.iter().all(over)
+}
+
+/// The policy that a container is restarted by: its pod's, or what its place among the init containers means.
+pub fn restart_policy_of<'view>(view: &'view PodView, container: &Container) -> &'view str {
+    let is_init = || {
+        let mut init = view.spec().into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        init.any(|other| other.name == container.name)
+    };
+    match view.restart_policy() {
+        _ if is_sidecar(container) => "Always",
+        "Always" if is_init() => "OnFailure",
+        policy => policy,
+    }
+}
+
+/// True if a container that ended so is started again.
+pub fn is_started_again(policy: &str, exit_code: i32) -> bool {
+    !(policy == "Never" || (policy == "OnFailure" && exit_code == 0))
 }
 
 /// The back-off that a container gets when it is started now, after it ended.
@@ -323,7 +338,7 @@ impl Planner<'_> {
         }
         if self.run_init(spec) {
             for container in &spec.containers {
-                self.run_container(container, view.restart_policy());
+                self.run_container(container);
             }
         }
     }
@@ -336,14 +351,13 @@ impl Planner<'_> {
         for container in spec.init_containers.iter().flatten() {
             let state = view.container(&container.name);
             if is_sidecar(container) {
-                self.run_container(container, "Always");
+                self.run_container(container);
                 if !others_began && !state.is_started(container) {
                     self.waiting_on.push(WaitingOn::Init { container: container.name.clone() });
                     return false;
                 }
             } else if !others_began && state.exited().is_none_or(|exit| exit.exit_code != 0) {
-                let policy = if view.restart_policy() == "Never" { "Never" } else { "OnFailure" };
-                self.run_container(container, policy);
+                self.run_container(container);
                 self.waiting_on.push(WaitingOn::Init { container: container.name.clone() });
                 return false;
             }
@@ -352,7 +366,8 @@ impl Planner<'_> {
     }
 
     /// Keeps one container as its policy wants it.
-    fn run_container(&mut self, container: &Container, policy: &str) {
+    fn run_container(&mut self, container: &Container) {
+        let policy = restart_policy_of(self.view, container);
         let state = self.view.container(&container.name);
         if state.running_since().is_some() {
             self.tend(container, state);
@@ -360,7 +375,7 @@ impl Planner<'_> {
         }
         let mut attempt = state.restart_count;
         if let Some(exit) = state.exited() {
-            if policy == "Never" || (policy == "OnFailure" && exit.exit_code == 0) {
+            if !is_started_again(policy, exit.exit_code) {
                 return;
             }
             attempt += 1;

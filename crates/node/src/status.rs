@@ -73,6 +73,36 @@ pub fn of(view: &PodView, now: Timestamp, crash_waits: &BTreeMap<String, String>
     status
 }
 
+/// True if others may wait for what a status says and the one before did not: the phase, an address,
+/// readiness, where a container stands. The rest is how far a start has come.
+pub fn is_awaited(before: &PodStatus, after: &PodStatus) -> bool {
+    before.phase.as_deref().unwrap_or("Pending") != after.phase.as_deref().unwrap_or("Pending")
+        || before.pod_ip != after.pod_ip
+        || is_ready(before) != is_ready(after)
+        || stands(&before.container_statuses) != stands(&after.container_statuses)
+        || stands(&before.init_container_statuses) != stands(&after.init_container_statuses)
+}
+
+fn is_ready(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Where containers stand; one that simply was not started yet is not worth a word.
+fn stands(containers: &Option<Vec<ContainerStatus>>) -> Vec<(&str, Option<&str>, bool, bool)> {
+    containers
+        .iter()
+        .flatten()
+        .filter_map(|container| {
+            let state = container.state.as_ref()?;
+            let waits = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+            let is_new = matches!(waits, Some("ContainerCreating" | "PodInitializing"));
+            let (runs, is_over) = (state.running.is_some(), state.terminated.is_some());
+            (!is_new).then_some((container.name.as_str(), waits, runs, is_over))
+        })
+        .collect()
+}
+
 /// Cuts times to whole seconds, as the API keeps them: what is compared with the API's answer must not
 /// differ in what it cannot hold, or it would be written again.
 fn whole_seconds(status: &mut PodStatus) {

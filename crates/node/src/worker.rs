@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::directory::Entry;
 use crate::execute::Outcome;
-use crate::plan::next_backoff;
+use crate::plan::{is_started_again, next_backoff, restart_policy_of};
 use crate::probe::{self, Verdict, container_of};
 use crate::start::{StartFailure, Started};
 use crate::view::{ContainerView, Instance, InstanceState, Key, PodView, ProbeKind, Retry, Waiting};
@@ -30,8 +30,12 @@ const PULL_BACKOFF_SECONDS_MAX: i64 = 300;
 /// Pause before a stop that failed is tried again.
 const STOP_RETRY_SECONDS: i64 = 1;
 
-/// Longest time that a status of a starting pod is kept back; people do not notice it.
-const STATUS_HOLD_MS: i64 = 100;
+/// Longest time that a status is kept back which says no more than how far the start of a pod has come;
+/// people do not notice it.
+const PROGRESS_HOLD_MS: i64 = 100;
+/// Longest time that what others may wait for is kept back while a start goes on: enough for what comes of
+/// the same moment (containers that start side by side) to be told in one write.
+const AWAITED_HOLD_MS: i64 = 10;
 
 /// Something to be told as an event, found while applying.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +86,10 @@ impl Worker {
         if !starting {
             return None;
         }
-        Some(*self.held_until.get_or_insert(now + SignedDuration::from_millis(STATUS_HOLD_MS)))
+        let awaited = crate::status::is_awaited(&self.view.written, status);
+        let hold_ms = if awaited { AWAITED_HOLD_MS } else { PROGRESS_HOLD_MS };
+        let latest = now + SignedDuration::from_millis(hold_ms);
+        Some(*self.held_until.insert(self.held_until.map_or(latest, |until| until.min(latest))))
     }
 
     /// What the gateway looks up.
@@ -90,7 +97,14 @@ impl Worker {
         let entry = |(name, state): (&String, &ContainerView)| {
             let id = state.current.as_ref()?.id.clone();
             let running = state.running_since().is_some();
-            Some((name.clone(), Entry { id, attempt: state.restart_count, running }))
+            let again =
+                state.exited().zip(container_of(&self.view, name)).is_some_and(|(exit, container)| {
+                    let policy = restart_policy_of(&self.view, container);
+                    self.view.terminating_since.is_none() && is_started_again(policy, exit.exit_code)
+                });
+            let attempt = state.restart_count;
+            let former = if again { Some(attempt) } else { attempt.checked_sub(1) };
+            Some((name.clone(), Entry { id, attempt, running, former }))
         };
         self.view.containers.iter().filter_map(entry).collect()
     }
@@ -340,4 +354,39 @@ pub(crate) fn retry(before: Option<&Retry>, message: String, now: Timestamp) -> 
     let failures = before.map_or(0, |retry| retry.failures).saturating_add(1);
     let pause_ms = RETRY_MS_MIN.saturating_mul(1 << (failures - 1).min(16)).min(RETRY_MS_MAX);
     Retry { failures, not_before: now + SignedDuration::from_millis(pause_ms), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    use super::*;
+    use crate::status;
+
+    #[test]
+    fn an_address_is_told_sooner_than_progress_and_readiness_at_once() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("valid");
+        let at = |milliseconds: i64| now + SignedDuration::from_millis(milliseconds);
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+            "spec": {"containers": [{"name": "a"}, {"name": "b"}]},
+        }))
+        .expect("a pod");
+        let mut worker = Worker::new(PodView::new(Arc::new(pod), "192.0.2.1", now));
+        let hold = |worker: &mut Worker, at: Timestamp| {
+            let status = status::of(&worker.view, at, &BTreeMap::new());
+            assert_ne!(status, worker.view.written);
+            worker.hold(&status, at)
+        };
+        worker.view.in_flight.insert(Key::Sandbox);
+        assert_eq!(hold(&mut worker, at(0)), Some(at(100)), "it is only being started");
+        worker.view.in_flight = [Key::Container("a".to_owned()), Key::Container("b".to_owned())].into();
+        worker.view.addresses = vec!["10.244.0.5".parse().expect("valid")];
+        assert_eq!(hold(&mut worker, at(20)), Some(at(30)), "it has an address");
+        assert_eq!(hold(&mut worker, at(25)), Some(at(30)), "what comes later does not put it off");
+        worker.view.in_flight.remove(&Key::Container("a".to_owned()));
+        worker.view.in_flight.remove(&Key::Container("b".to_owned()));
+        assert_eq!(hold(&mut worker, at(26)), None, "nothing more is to come");
+    }
 }

@@ -221,6 +221,31 @@ async fn attach_reaches_the_containers_own_streams() {
 }
 
 #[tokio::test]
+async fn the_first_to_speak_sees_what_was_said_before_and_nobody_else() {
+    let machine = Machine::new();
+    let sandbox = machine.sandbox().await;
+    let mut config =
+        machine.config("main", "echo hello; printf 'name? '; read name; echo you are $name; read end");
+    config.stdin = true;
+    let id = machine.start(&sandbox, config).await;
+    until("it speaks", || !machine.log("main").is_empty()).await;
+    let watching = Streams { stdin: false, stdout: true, stderr: true, tty: false };
+    let mut watcher = machine.runtime.attach(&id, watching).await.unwrap();
+    let mut first = machine.runtime.attach(&id, Streams { stdin: true, ..watching }).await.unwrap();
+    read_until(first.stdout.as_mut().unwrap(), "hello\nname? ").await;
+    let mut second = machine.runtime.attach(&id, Streams { stdin: true, ..watching }).await.unwrap();
+    second.stdin.as_mut().unwrap().write_all(b"somebody\n").await.unwrap();
+    read_until(first.stdout.as_mut().unwrap(), "you are somebody\n").await;
+    second.stdin.as_mut().unwrap().write_all(b"\n").await.unwrap();
+    for session in [&mut watcher, &mut second] {
+        let mut text = String::new();
+        session.stdout.as_mut().unwrap().read_to_string(&mut text).await.unwrap();
+        assert!(!text.contains("hello") && text.contains("you are somebody"), "{text:?}");
+    }
+    assert_eq!(end(first).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_container_on_a_terminal_is_attached_and_resized() {
     let machine = Machine::new();
     let sandbox = machine.sandbox().await;

@@ -83,6 +83,18 @@ fn failures_are_seen_where_kubectl_shows_them() {
 }
 
 #[test]
+fn a_pull_that_is_refused_is_told_before_it_is_backed_off_from() {
+    let Some(space) = Space::new() else { return };
+    let follower = space.follow(&["get", "pods", "-w", "--no-headers"]);
+    space.apply(
+        "{apiVersion: v1, kind: Pod, metadata: {name: pull}, spec: {containers: [{name: c, \
+         image: \"127.0.0.1:1/x\"}]}}",
+    );
+    follower.until(|words| words.get(2) == Some(&"ErrImagePull"));
+    follower.until(|words| words.get(2) == Some(&"ImagePullBackOff"));
+}
+
+#[test]
 fn a_container_that_fails_its_liveness_probe_is_started_again() {
     let Some(space) = Space::new() else { return };
     let probe =

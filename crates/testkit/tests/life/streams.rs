@@ -42,8 +42,9 @@ fn logs_follow_a_container_to_its_end() {
 #[test]
 fn logs_tell_containers_and_their_former_lives_apart() {
     let Some(space) = Space::new() else { return };
-    let script =
-        "n=$(cat /v/n || echo 0); echo $((n + 1)) > /v/n; echo run $n; [ $n = 0 ] && exit 3; sleep 1000";
+    // Nothing on the standard error: in which order the two streams of one moment are logged is open.
+    let script = "n=$(cat /v/n 2> /dev/null || echo 0); echo $((n + 1)) > /v/n; echo run $n; \
+                  [ $n = 0 ] && exit 3; sleep 1000";
     space.apply(&format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: p}}, spec: {{terminationGracePeriodSeconds: 0, \
          volumes: [{{name: v, emptyDir: {{}}}}], containers: [{{name: a, image: busybox, \
@@ -54,11 +55,21 @@ fn logs_tell_containers_and_their_former_lives_apart() {
     space.wait_pod("p");
     space
         .wait("the second life speaks", || space.kubectl(&["logs", "p", "-c", "a"]).stdout.contains("run 1"));
-    let previous = space.run(&["logs", "p", "-c", "a", "--previous"]);
-    assert!(previous.ends_with("run 0"), "{previous}");
-    assert_eq!(space.run(&["logs", "p", "-c", "b"]), "I am b");
+    assert_eq!(space.run(&["logs", "p", "-c", "a", "--previous"]), "run 0");
+    // A container is ready once it runs, which may be before it has said anything.
+    space.wait("b speaks", || space.run(&["logs", "p", "-c", "b"]) == "I am b");
     let ended = "{.status.containerStatuses[?(@.name=='a')].lastState.terminated.exitCode}";
     assert_eq!(space.value("pod/p", ended), "3");
+}
+
+#[test]
+fn what_a_container_said_before_it_crashed_can_be_read_while_it_waits() {
+    let Some(space) = Space::new() else { return };
+    space.pod("p", r#"["sh", "-c", "echo my last words; exit 3"]"#, "", "");
+    let waiting = "{.status.containerStatuses[0].state.waiting.reason}";
+    space.wait_value("pod/p", waiting, "CrashLoopBackOff");
+    assert_eq!(space.run(&["logs", "p", "--previous"]), "my last words");
+    assert_eq!(space.run(&["logs", "p"]), "my last words");
 }
 
 #[test]
@@ -74,6 +85,20 @@ fn run_shows_what_a_pod_says_and_removes_it() {
         space.on_a_terminal(&format!("run t --rm -it --restart=Never --image=busybox -- nslookup {name}"));
     assert!(code == 0 && shown.contains(&format!("Name:\t{name}")), "{shown}");
     space.wait_gone("pod/t");
+}
+
+#[test]
+fn run_shows_all_that_a_quick_container_said_once_and_ends_as_it_did() {
+    let Some(space) = Space::new() else { return };
+    for name in (0..10).map(|number| format!("quick-{number}")) {
+        let script = "echo a line; echo an error >&2; exit 3";
+        let run =
+            ["run", &name, "--rm", "-i", "--restart=Never", "--image=busybox", "--", "sh", "-c", script];
+        let (printed, code) = space.with_input(&run, "");
+        let times = |text: &str, line: &str| text.lines().filter(|one| *one == line).count();
+        let all = format!("{}{}", printed.stdout, printed.stderr);
+        assert_eq!((times(&all, "a line"), times(&all, "an error"), code), (1, 1, 3), "{all}");
+    }
 }
 
 #[test]

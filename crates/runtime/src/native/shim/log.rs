@@ -7,7 +7,7 @@
 //! Read next: `supervise.rs`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,6 +15,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Size at which the log is set aside as `<log>.1`, over an earlier one; the kubelet's `containerLogMaxSize`.
 const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
+
+/// Most of the log that is read to show it again: what scrolls by in a terminal, and less than half of what
+/// is kept for a client that reads slowly.
+const REPLAY_BYTES_MAX: u64 = 32 * 1024;
 
 /// Writes one container's log.
 pub(crate) struct Log {
@@ -69,6 +73,25 @@ impl Log {
         }
     }
 
+    /// Shows again what was taken last: stream and bytes, in the order of the log. Text that a full disk or a
+    /// file set aside has swallowed is not shown.
+    pub(crate) fn replay(&self, mut show: impl FnMut(usize, &[u8])) {
+        let text = tail(&self.path, REPLAY_BYTES_MAX).unwrap_or_default();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let mut fields = line.splitn(4, |byte| *byte == b' ');
+            let (_, Some(stream), Some(tag), Some(text)) =
+                (fields.next(), fields.next(), fields.next(), fields.next())
+            else {
+                continue;
+            };
+            let text = if tag == b"P" { text.strip_suffix(b"\n").unwrap_or(text) } else { text };
+            show(usize::from(stream == b"stderr"), text);
+        }
+        for (stream, open) in self.open.iter().enumerate().filter(|(_, open)| !open.is_empty()) {
+            show(stream, open);
+        }
+    }
+
     fn line(&mut self, stream: usize, tag: char, time: &str) {
         let name = if stream == 0 { "stdout" } else { "stderr" };
         let _ = write!(self.out, "{time} {name} {tag} ");
@@ -92,6 +115,21 @@ impl Log {
             self.written = 0;
         }
     }
+}
+
+/// The whole lines at the end of a file, at most so many bytes of them.
+fn tail(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(bytes_max);
+    file.seek(SeekFrom::Start(start))?;
+    let mut text = Vec::new();
+    file.take(bytes_max).read_to_end(&mut text)?;
+    if start > 0 {
+        let first = text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| at + 1);
+        text.drain(..first);
+    }
+    Ok(text)
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
@@ -150,6 +188,29 @@ mod tests {
         assert_eq!(lines[..4], ["T stdout F one", "T stderr F error", "T stdout F two", "T stdout F "]);
         assert_eq!(lines[4].len(), "T stdout P ".len() + LINE_BYTES_MAX);
         assert_eq!(lines[5..], ["T stdout F xxx", "T stdout P end"]);
+    }
+
+    #[test]
+    fn what_was_taken_is_shown_again_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0.log");
+        let mut log = Log::open(&path).unwrap();
+        log.take(0, b"one\r\n  two words\n\nprompt> ", "T");
+        log.take(1, b"error\n", "T");
+        let shown = |log: &Log| {
+            let mut shown = [Vec::new(), Vec::new()];
+            log.replay(|stream, bytes| shown[stream].extend_from_slice(bytes));
+            shown.map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        assert_eq!(shown(&log), ["one\r\n  two words\n\nprompt> ", "error\n"]);
+        log.end(0, "T");
+        assert_eq!(shown(&log), ["one\r\n  two words\n\nprompt> ", "error\n"]);
+        for number in 0..10_000 {
+            log.take(0, format!("line {number}\n").as_bytes(), "T");
+        }
+        let [text, _] = shown(&log);
+        assert!(text.starts_with("line ") && text.ends_with("line 9999\n"), "whole lines from the end");
+        assert!((1_000..REPLAY_BYTES_MAX as usize).contains(&text.len()), "{} bytes", text.len());
     }
 
     #[test]

@@ -36,6 +36,11 @@ const READ_BYTES_MAX: usize = 16 * 1024;
 /// How long a client may take to read what is left when the container is over.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Standard input among the bits of [`frame::ATTACH`].
+const STDIN_BIT: u8 = 1;
+/// Bit and frame of standard output and standard error.
+const OUTPUTS: [(u8, u8); 2] = [(2, frame::STDOUT), (4, frame::STDERR)];
+
 /// What a shim must know; lines of `name=value`, so that no JSON code is touched in a shim.
 struct Settings {
     log: PathBuf,
@@ -103,6 +108,8 @@ struct Shim {
     stdin: Option<OwnedFd>,
     stdin_pending: Vec<u8>,
     clients: Vec<Client>,
+    /// Somebody was attached to standard input.
+    talked: bool,
 }
 
 /// The container's ends of its streams, and ours.
@@ -158,8 +165,8 @@ pub(crate) fn run(directory: &Path) -> io::Result<()> {
     if let Some(stdin) = &stdin {
         set_nonblocking(stdin.as_fd())?;
     }
-    let mut shim =
-        Shim { settings, log, listener, pid, outputs, stdin, stdin_pending: Vec::new(), clients: Vec::new() };
+    let (stdin_pending, clients, talked) = (Vec::new(), Vec::new(), false);
+    let mut shim = Shim { settings, log, listener, pid, outputs, stdin, stdin_pending, clients, talked };
     fd::release_code();
     let status = shim.attend()?;
     shim.drain();
@@ -358,12 +365,12 @@ impl Shim {
                 }
                 self.clients[index].send(frame::SIGNAL, &[]);
             }
-            frame::ATTACH => self.clients[index].attached = payload.first().copied().unwrap_or(0) | 0x80,
-            frame::STDIN if attached & 1 != 0 && self.stdin.is_some() => {
+            frame::ATTACH => self.attach(index, payload.first().copied().unwrap_or(0)),
+            frame::STDIN if attached & STDIN_BIT != 0 && self.stdin.is_some() => {
                 self.stdin_pending.extend_from_slice(payload);
                 self.write_stdin();
             }
-            frame::STDIN_CLOSE if attached & 1 != 0 => self.end_stdin(),
+            frame::STDIN_CLOSE if attached & STDIN_BIT != 0 => self.end_stdin(),
             frame::RESIZE if self.settings.tty && payload.len() == 4 => {
                 let size = rustix::termios::Winsize {
                     ws_col: u16::from_le_bytes([payload[0], payload[1]]),
@@ -376,6 +383,23 @@ impl Shim {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// From now on a client gets what the container prints. Whoever is the first to talk with a container
+    /// began it in order to: he gets to see what it printed before he came.
+    fn attach(&mut self, index: usize, wanted: u8) {
+        let is_first = self.settings.stdin && !self.talked;
+        self.talked |= wanted & STDIN_BIT != 0;
+        let client = &mut self.clients[index];
+        client.attached = wanted | 0x80;
+        if is_first && wanted & STDIN_BIT != 0 {
+            self.log.replay(|stream, bytes| {
+                let (bit, kind) = OUTPUTS[stream];
+                if wanted & bit != 0 {
+                    bytes.chunks(frame::PAYLOAD_BYTES_MAX).for_each(|bytes| client.send(kind, bytes));
+                }
+            });
         }
     }
 
@@ -412,7 +436,7 @@ impl Shim {
         match read_now(output, &mut buffer) {
             Read::Some(count) => {
                 self.log.take(stream, &buffer[..count], &now());
-                let (bit, kind) = if stream == 0 { (2, frame::STDOUT) } else { (4, frame::STDERR) };
+                let (bit, kind) = OUTPUTS[stream];
                 for client in self.clients.iter_mut().filter(|client| client.attached & bit != 0) {
                     client.send(kind, &buffer[..count]);
                 }
@@ -428,7 +452,7 @@ impl Shim {
     }
 
     fn dismiss(&mut self) {
-        let lost = self.clients.iter().any(|client| client.gone && client.attached & 1 != 0);
+        let lost = self.clients.iter().any(|client| client.gone && client.attached & STDIN_BIT != 0);
         self.clients.retain(|client| !client.gone);
         if lost {
             self.end_stdin();
