@@ -254,7 +254,7 @@ impl Loop {
             if metadata(&view.pod) != metadata(&pod) && view.volumes.mounted.is_some() {
                 view.volumes.stale |= has_downward_volume(&pod);
             }
-            view.pod = pod;
+            view.see(pod);
             self.marked.insert(uid);
             return;
         }

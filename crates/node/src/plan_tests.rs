@@ -187,6 +187,26 @@ fn an_idle_pod_has_nothing_to_do_and_no_timer() {
 }
 
 #[test]
+fn a_pod_that_was_called_not_ready_while_its_node_was_silent_tells_its_own_status_again() {
+    let mut view = view(two());
+    run(&mut view, "a");
+    run(&mut view, "b");
+    view.written = plan(&view, now()).status;
+    let mut pod = (*view.pod).clone();
+    let mut status = view.written.clone();
+    for condition in status.conditions.iter_mut().flatten().filter(|one| one.type_ == "Ready") {
+        condition.status = "False".to_owned();
+        condition.reason = Some("NodeNotReady".to_owned());
+    }
+    pod.status = Some(status);
+    view.see(Arc::new(pod));
+    let planned = plan(&view, now()).status;
+    assert_ne!(planned, view.written, "it is written");
+    let ready = planned.conditions.iter().flatten().find(|one| one.type_ == "Ready").expect("is there");
+    assert_eq!((ready.status.as_str(), ready.reason.as_deref()), ("True", None));
+}
+
+#[test]
 fn the_object_goes_only_after_its_last_state_was_told() {
     let mut view = view(json!({"containers": [{"name": "a"}]}));
     exit(&mut view, "a", 0, now());

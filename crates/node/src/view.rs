@@ -335,6 +335,19 @@ impl PodView {
         }
     }
 
+    /// Takes over a newer version of the object. What the control plane said of a pod whose node was silent
+    /// stands in the API in place of what was written here, so that the pod's own status is written again.
+    pub fn see(&mut self, pod: Arc<Pod>) {
+        let judged = pod.status.iter().flat_map(|status| status.conditions.iter().flatten()).find(|one| {
+            one.type_ == "Ready" && one.status == "False" && one.reason.as_deref() == Some("NodeNotReady")
+        });
+        if let Some(judged) = judged {
+            let own = self.written.conditions.iter_mut().flatten().filter(|one| one.type_ == "Ready");
+            own.for_each(|own| *own = judged.clone());
+        }
+        self.pod = pod;
+    }
+
     /// The pod's namespace.
     pub fn namespace(&self) -> &str {
         self.pod.metadata.namespace.as_deref().unwrap_or_default()

@@ -1,8 +1,9 @@
 //! The node lifecycle controller: tells when a node has fallen silent.
 //!
 //! A node's agent renews its Lease. When the controller has not seen that happen for [`plan::SILENCE_MAX`]
-//! by its own clock, it says of the node's conditions that nobody knows them. It must never say that a node
-//! is well, that is the agent's to say, and it evicts nothing.
+//! by its own clock, it says of the node's conditions that nobody knows them, and of the node's pods that they
+//! are not ready, so that no service sends anybody there. It must never say that a node or a pod is well, that
+//! is the agent's to say, and it evicts nothing.
 //!
 //! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes).
 
@@ -40,6 +41,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
     let (nodes_clock, leases_clock) = (Arc::clone(&clock), Arc::clone(&clock));
     let events = vec![
         runner::watch(&client, move |change| Event::Nodes(change, nodes_clock.now())),
+        runner::watch(&client, Event::Pods),
         reflect(client.clone(), leases).map(move |change| Event::Leases(change, leases_clock.now())).boxed(),
     ];
     let controller = Nodes { executor: Executor { client, recorder } };
@@ -58,13 +60,10 @@ impl Controller for Nodes {
 
     fn decide(&mut self, view: &mut View, node: &String, now: Timestamp) -> Decision<Task> {
         let Some(entry) = view.node(node) else { return Decision::nothing() };
-        let plan = plan::plan(entry, now);
-        let task = plan.conditions.map(|conditions| Task {
-            node: Arc::clone(&entry.node),
-            conditions,
-            was_ready: plan.was_ready,
-        });
-        Decision { plan: task, requeue_after: plan.requeue_after }
+        let plan = plan::plan(entry, view.ready_pods(node), now);
+        let requeue_after = plan.requeue_after;
+        let task = (!plan.is_quiet()).then(|| Task { node: Arc::clone(&entry.node), plan });
+        Decision { plan: task, requeue_after }
     }
 
     fn execute(&self, _node: &String, task: Task) -> BoxFuture<'static, Outcome> {

@@ -1,9 +1,10 @@
 //! What to say about a node: pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::NodeCondition;
+use k8s_openapi::api::core::v1::{NodeCondition, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::view::Entry;
@@ -15,6 +16,11 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(40);
 const THE_AGENTS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 const UNKNOWN: &str = "Unknown";
 
+/// Why a pod of a silent node is not ready, in its condition and in the event about it.
+pub const NODE_NOT_READY: &str = "NodeNotReady";
+/// The same for people.
+pub const NODE_NOT_READY_MESSAGE: &str = "Node is not ready";
+
 /// What to do about a node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
@@ -22,12 +28,21 @@ pub struct Plan {
     pub conditions: Option<Vec<NodeCondition>>,
     /// True when it was ready before.
     pub was_ready: bool,
+    /// Its pods that call themselves ready, as they must be written.
+    pub pods: Vec<Pod>,
     /// When to look again if it is not heard of.
     pub requeue_after: Option<Duration>,
 }
 
-/// Decides about a node.
-pub fn plan(entry: &Entry, now: Timestamp) -> Plan {
+impl Plan {
+    /// True when there is nothing to write.
+    pub fn is_quiet(&self) -> bool {
+        self.conditions.is_none() && self.pods.is_empty()
+    }
+}
+
+/// Decides about a node, whose pods that call themselves ready are `ready`.
+pub fn plan<'a>(entry: &Entry, ready: impl Iterator<Item = &'a Arc<Pod>>, now: Timestamp) -> Plan {
     let silent = Duration::try_from(now.duration_since(entry.heard)).unwrap_or_default();
     if let Some(left) = SILENCE_MAX.checked_sub(silent).filter(|left| !left.is_zero()) {
         return Plan { requeue_after: Some(left), ..Plan::default() };
@@ -55,5 +70,18 @@ pub fn plan(entry: &Entry, now: Timestamp) -> Plan {
         }
     }
     let was_ready = current.iter().any(|one| one.type_ == "Ready" && one.status == "True");
-    Plan { conditions: (conditions != current).then_some(conditions), was_ready, requeue_after: None }
+    let pods = ready.map(|pod| not_ready((**pod).clone(), now)).collect();
+    Plan { conditions: (conditions != current).then_some(conditions), was_ready, pods, requeue_after: None }
+}
+
+/// A pod of a silent node: it may run, but nobody knows.
+fn not_ready(mut pod: Pod, now: Timestamp) -> Pod {
+    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+    for condition in conditions.iter_mut().filter(|condition| condition.type_ == "Ready") {
+        condition.status = "False".to_owned();
+        condition.reason = Some(NODE_NOT_READY.to_owned());
+        condition.message = Some(NODE_NOT_READY_MESSAGE.to_owned());
+        condition.last_transition_time = Some(Time(now));
+    }
+    pod
 }

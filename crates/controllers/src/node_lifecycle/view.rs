@@ -4,20 +4,21 @@
 //! is told by this process' clock: that of the node may be wrong. After a start every node has just been
 //! heard of. The view decides nothing; [`super::plan`] does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use client::Change;
 use jiff::Timestamp;
 use k8s_openapi::Resource;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
-
+use k8s_openapi::api::core::v1::{Node, Pod};
+use model::pod;
 use reconcile::barrier::Horizon;
 use reconcile::picture::Picture;
+use reconcile::runner::ObjectKey;
 
 /// The kinds that this view shows.
-const KINDS: &[&str] = &[Node::URL_PATH_SEGMENT, Lease::URL_PATH_SEGMENT];
+const KINDS: &[&str] = &[Node::URL_PATH_SEGMENT, Lease::URL_PATH_SEGMENT, Pod::URL_PATH_SEGMENT];
 
 /// Everything that can happen to the view.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub enum Event {
     Nodes(Change<Node>, Timestamp),
     /// To their leases, and when it was heard of.
     Leases(Change<Lease>, Timestamp),
+    /// To pods.
+    Pods(Change<Pod>),
 }
 
 /// A node.
@@ -48,6 +51,10 @@ struct Renewal {
 pub struct View {
     nodes: BTreeMap<String, Entry>,
     leases: BTreeMap<String, Renewal>,
+    /// Pods that call themselves ready, by their node.
+    ready: BTreeMap<String, BTreeMap<ObjectKey, Arc<Pod>>>,
+    /// The node of each of those.
+    places: HashMap<ObjectKey, String>,
     horizon: Horizon,
 }
 
@@ -64,6 +71,10 @@ impl Picture for View {
             Event::Leases(change, now) => {
                 self.horizon.observe(&change);
                 self.apply_leases(change, now)
+            }
+            Event::Pods(change) => {
+                self.horizon.observe(&change);
+                self.apply_pods(change)
             }
         }
     }
@@ -143,10 +154,61 @@ impl View {
         Some(name)
     }
 
+    fn apply_pods(&mut self, change: Change<Pod>) -> BTreeSet<String> {
+        let mut touched = BTreeSet::new();
+        match change {
+            Change::Reset(pods, _) => {
+                self.ready.clear();
+                self.places.clear();
+                for pod in pods {
+                    touched.extend(self.put_pod(pod));
+                }
+            }
+            Change::Apply(pod) => touched.extend(self.put_pod(pod)),
+            Change::Delete(pod) => self.remove_pod(&ObjectKey::of(&*pod)),
+        }
+        touched
+    }
+
+    /// The pod's node, if it is to be looked at: nodes that are well need no decision for each of their pods.
+    fn put_pod(&mut self, pod: Arc<Pod>) -> Option<String> {
+        let key = ObjectKey::of(&*pod);
+        self.remove_pod(&key);
+        if !pod::is_ready(&pod) || pod::is_failed_or_succeeded(&pod) {
+            return None;
+        }
+        let node = pod::node_name(&pod)?.to_owned();
+        self.places.insert(key.clone(), node.clone());
+        self.ready.entry(node.clone()).or_default().insert(key, pod);
+        self.nodes.get(&node).is_some_and(|entry| is_unknown(&entry.node)).then_some(node)
+    }
+
+    fn remove_pod(&mut self, key: &ObjectKey) {
+        let Some(node) = self.places.remove(key) else { return };
+        if let Some(pods) = self.ready.get_mut(&node) {
+            pods.remove(key);
+            if pods.is_empty() {
+                self.ready.remove(&node);
+            }
+        }
+    }
+
+    /// The pods of a node that call themselves ready.
+    pub fn ready_pods(&self, node: &str) -> impl Iterator<Item = &Arc<Pod>> {
+        self.ready.get(node).into_iter().flat_map(BTreeMap::values)
+    }
+
     /// A node.
     pub fn node(&self, name: &str) -> Option<&Entry> {
         self.nodes.get(name)
     }
+}
+
+/// True when it was said of a node that nobody knows whether it is ready.
+fn is_unknown(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
+    let mut all = conditions.unwrap_or_default().iter();
+    all.any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
 }
 
 /// The newest heartbeat in a node's conditions. What this controller writes keeps it.

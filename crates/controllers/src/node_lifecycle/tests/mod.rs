@@ -5,7 +5,7 @@ use std::sync::Arc;
 use client::Change;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use model::encoded::Revision;
 use serde_json::{Value, json};
 
@@ -36,8 +36,21 @@ fn lease(renewed: &str, heard: i64) -> Event {
     Event::Leases(Change::Apply(Arc::new(lease)), at(heard))
 }
 
+fn pod(name: &str, node: &str, ready: &str) -> Event {
+    let pod = json!({
+        "metadata": { "name": name, "namespace": "default", "uid": name },
+        "spec": { "nodeName": node, "containers": [] },
+        "status": { "phase": "Running", "conditions": [
+            { "type": "Ready", "status": ready }, { "type": "ContainersReady", "status": "True" },
+        ]},
+    });
+    let pod: Pod = serde_json::from_value(pod).expect("is a pod");
+    Event::Pods(Change::Apply(Arc::new(pod)))
+}
+
 fn view() -> View {
     let mut view = View::default();
+    view.apply(Event::Pods(Change::Reset(Vec::new(), Revision(1))));
     view.apply(Event::Nodes(Change::Reset(Vec::new(), Revision(1)), at(0)));
     view.apply(Event::Leases(Change::Reset(Vec::new(), Revision(1)), at(0)));
     view.apply(node(&json!([{ "type": "Ready", "status": "True" }]), 0));
@@ -45,7 +58,7 @@ fn view() -> View {
 }
 
 fn decide(view: &View, seconds: i64) -> Plan {
-    plan(view.node("node-a").expect("is there"), at(seconds))
+    plan(view.node("node-a").expect("is there"), view.ready_pods("node-a"), at(seconds))
 }
 
 #[test]
@@ -83,4 +96,36 @@ fn what_is_unknown_already_is_not_written_again() {
     let conditions = serde_json::to_value(conditions).expect("encodes");
     view.apply(node(&conditions, 40));
     assert!(decide(&view, 100).conditions.is_none());
+}
+
+#[test]
+fn the_ready_pods_of_a_silent_node_become_not_ready() {
+    let mut view = view();
+    for (name, node, ready) in [("a", "node-a", "True"), ("b", "node-a", "False"), ("c", "node-b", "True")] {
+        view.apply(pod(name, node, ready));
+    }
+    assert!(decide(&view, 39).pods.is_empty());
+    let pods = decide(&view, 40).pods;
+    let [pod] = pods.as_slice() else { panic!("one pod is to be written, not {}", pods.len()) };
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).expect("has some");
+    let told: Vec<(&str, &str, Option<&str>)> = conditions
+        .iter()
+        .map(|one| (one.type_.as_str(), one.status.as_str(), one.reason.as_deref()))
+        .collect();
+    assert_eq!(told, [("Ready", "False", Some("NodeNotReady")), ("ContainersReady", "True", None)]);
+    assert_eq!(pod.metadata.name.as_deref(), Some("a"));
+    view.apply(Event::Pods(Change::Apply(Arc::new(pod.clone()))));
+    assert!(decide(&view, 41).pods.is_empty());
+}
+
+#[test]
+fn a_pod_that_calls_itself_ready_is_believed_when_its_node_is_heard_of() {
+    let mut view = view();
+    let unknown = serde_json::to_value(decide(&view, 40).conditions.expect("is silent")).expect("encodes");
+    view.apply(node(&unknown, 40));
+    let touched: Vec<String> = view.apply(pod("a", "node-a", "True")).into_iter().collect();
+    assert_eq!(touched, ["node-a"], "a silent node's pod needs a decision");
+    assert_eq!(decide(&view, 41).pods.len(), 1);
+    view.apply(lease("2026-01-01T00:00:50.000000Z", 50));
+    assert!(decide(&view, 51).pods.is_empty());
 }
