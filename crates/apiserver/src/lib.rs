@@ -18,6 +18,7 @@ mod events;
 pub mod http;
 pub mod kind;
 pub mod kinds;
+pub mod kubernetes_service;
 mod metrics;
 pub mod openapi;
 pub mod pipeline;

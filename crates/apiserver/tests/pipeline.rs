@@ -315,3 +315,62 @@ async fn a_collection_is_deleted_whole() {
     let (left, _) = client.list::<ConfigMap>(&scope).await.expect("lists");
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// The next state of the `kubernetes` object of a kind in which it is as wanted.
+async fn kubernetes<K: client::Typed>(client: &Client, is_so: impl Fn(&K) -> bool) -> Arc<K> {
+    let scope = Scope { namespace: "default".to_owned(), ..Scope::default() };
+    let mut changes = client::reflect::<K>(client.clone(), scope);
+    let waiting = async {
+        loop {
+            let objects = match changes.next().await.expect("never ends") {
+                client::Change::Reset(objects, _) => objects,
+                client::Change::Apply(object) => vec![object],
+                client::Change::Delete(_) => continue,
+            };
+            let mut found = objects.into_iter();
+            let is_wanted =
+                |object: &Arc<K>| object.metadata().name.as_deref() == Some("kubernetes") && is_so(object);
+            if let Some(object) = found.find(is_wanted) {
+                return object;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await.expect("within the deadline")
+}
+
+#[tokio::test]
+async fn the_service_kubernetes_is_made_again_when_somebody_deletes_or_changes_it() {
+    let (api, client) = cluster().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let address = [192, 0, 2, 1].into();
+    let keeping = apiserver::kubernetes_service::keep(Arc::clone(&api), address, 6443, stop.clone());
+    let keeping = tokio::spawn(keeping);
+    let before = client.get::<Service>("default", "kubernetes").await.expect("is there");
+    client.delete::<Service>("default", "kubernetes", DeleteOptions::default()).await.expect("is deleted");
+    let made = kubernetes::<Service>(&client, |made| made.metadata.uid != before.metadata.uid).await;
+    let cluster_ip = |service: &Service| service.spec.as_ref().and_then(|spec| spec.cluster_ip.clone());
+    assert_eq!(cluster_ip(&made), cluster_ip(&before));
+    type Slice = k8s_openapi::api::discovery::v1::EndpointSlice;
+    type Points = k8s_openapi::api::core::v1::Endpoints;
+    let leads_here =
+        |slice: &Slice| slice.endpoints.iter().flatten().any(|endpoint| endpoint.addresses == ["192.0.2.1"]);
+    kubernetes::<Slice>(&client, leads_here).await;
+    let (kind, elsewhere) = (PatchKind::Merge, json!({"endpoints": [{"addresses": ["192.0.2.9"]}]}));
+    client.patch::<Slice>("default", "kubernetes", "", kind, elsewhere).await.expect("is patched");
+    kubernetes::<Slice>(&client, leads_here).await;
+    let (kind, emptied) = (PatchKind::Merge, json!({"subsets": null}));
+    client.patch::<Points>("default", "kubernetes", "", kind, emptied).await.expect("is patched");
+    kubernetes::<Points>(&client, |endpoints| {
+        endpoints
+            .subsets
+            .iter()
+            .flatten()
+            .any(|one| one.addresses.iter().flatten().any(|at| at.ip == "192.0.2.1"))
+    })
+    .await;
+    let version = |service: &Service| service.metadata.resource_version.clone();
+    let after = client.get::<Service>("default", "kubernetes").await.expect("is there");
+    assert_eq!(version(&after), version(&made), "what is right is not written");
+    stop.cancel();
+    keeping.await.expect("ends");
+}

@@ -124,6 +124,10 @@ pub(super) async fn start(
     let supervisor = Supervisor::new(stop);
     let tls = apiserver::pki::server_config(&certificates.authority.certificate, &certificates.serving)?;
     serve(&supervisor, &api, listener, &tls);
+    let (kept, gateway, port) = (Arc::clone(&api), network.gateway(), listen_address.port());
+    supervisor.keep("the Service kubernetes", move |stop| {
+        apiserver::kubernetes_service::keep(Arc::clone(&kept), gateway, port, stop)
+    });
 
     let machine = if native {
         let machine = native_machine(data_dir, settings, &network, arguments, &clock).await?;
