@@ -14,7 +14,7 @@ use super::layout::{MADE, RECORD, SandboxRecord, write_record};
 use super::mounts;
 use super::purge::end_pause;
 use super::runtime::{Inner, blocking, failed};
-use super::shim::{PAUSE_PID, SANDBOX};
+use super::shim::{PAUSE_PID, SANDBOX, make_namespaces};
 use crate::api::{ContainerId, ContainerState, RuntimeError, SandboxConfig, SandboxId};
 
 /// Name of the pod's cgroup leaf that process 1 of a shared process namespace is in.
@@ -64,17 +64,8 @@ impl Inner {
             mounts::mount_shared_memory(&place.join("shm"))
         })
         .await?;
-        let mut command = job(&self.exe, SANDBOX, &directory);
-        let child = command.stderr(Stdio::piped()).spawn().map_err(failed("start the sandbox's maker"))?;
-        let output = child.wait_with_output().await.map_err(failed("make the sandbox's namespaces"))?;
-        if !output.status.success() {
-            let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(RuntimeError::Failed {
-                operation: "make the sandbox's namespaces".to_owned(),
-                reason,
-            });
-        }
         if record.config.share_process_namespace {
+            self.make_namespaces_by_a_job(&directory).await?;
             let text =
                 fs::read_to_string(directory.join(PAUSE_PID)).map_err(failed("find the pause process"))?;
             let pid: u32 = text.trim().parse().map_err(failed("find the pause process"))?;
@@ -83,8 +74,22 @@ impl Inner {
                 .enter(&record.config.uid, PAUSE_GROUP, pid)
                 .map_err(failed("limit the pause process"))?;
             write_record(&directory, RECORD, record).map_err(failed("record the sandbox"))?;
+        } else {
+            let (place, config) = (directory.clone(), record.config.clone());
+            blocking("make the sandbox's namespaces", move || make_namespaces(&place, config)).await?;
         }
         fs::write(directory.join(MADE), "").map_err(failed("record the sandbox"))
+    }
+
+    async fn make_namespaces_by_a_job(&self, directory: &Path) -> Result<(), RuntimeError> {
+        let mut command = job(&self.exe, SANDBOX, directory);
+        let child = command.stderr(Stdio::piped()).spawn().map_err(failed("start the sandbox's maker"))?;
+        let output = child.wait_with_output().await.map_err(failed("make the sandbox's namespaces"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(RuntimeError::Failed { operation: "make the sandbox's namespaces".to_owned(), reason })
     }
 
     pub(crate) async fn stop_sandbox(self: &Arc<Self>, id: &SandboxId) -> Result<(), RuntimeError> {

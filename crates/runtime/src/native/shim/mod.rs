@@ -16,7 +16,7 @@ mod log;
 mod sandbox;
 mod supervise;
 
-pub(crate) use sandbox::PAUSE_PID;
+pub(crate) use sandbox::{PAUSE_PID, on_own_thread as make_namespaces};
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) const SUPERVISE: &str = "__shim";
 pub(crate) const CREATE: &str = "__create";
 /// Name of the job that runs one command in a container.
 pub(crate) const EXEC: &str = "__exec";
-/// Name of the job that makes a sandbox's namespaces.
+/// Name of the job that makes a sandbox's namespaces where one of them is of process ids.
 pub(crate) const SANDBOX: &str = "__sandbox";
 /// Name of the job that is process 1 of a shared process namespace.
 pub(crate) const PAUSE: &str = "__pause";
