@@ -16,6 +16,7 @@
 //! recorder's task.
 
 pub mod api_resource;
+pub mod endpoint_mirroring;
 pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;

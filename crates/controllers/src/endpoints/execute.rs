@@ -34,8 +34,17 @@ pub async fn execute(client: Client, plan: Plan) -> Outcome {
         write_slices(&client, &namespace, slices),
         write_endpoints(&client, &namespace, &name, endpoints),
     );
+    outcome_of(slices.into_iter().chain([endpoints]))
+}
+
+/// Carries out what is to be done to slices alone.
+pub async fn execute_slices(client: Client, namespace: String, writes: SliceWrites) -> Outcome {
+    outcome_of(write_slices(&client, &namespace, writes).await)
+}
+
+fn outcome_of(all: impl IntoIterator<Item = Written>) -> Outcome {
     let mut outcome = Outcome::default();
-    for written in slices.into_iter().chain([endpoints]) {
+    for written in all {
         match written {
             Ok(barrier) => outcome.barrier.merge(barrier),
             Err(error) => {

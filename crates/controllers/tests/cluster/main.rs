@@ -3,6 +3,7 @@
 
 mod endpoints;
 mod garbage;
+mod mirroring;
 mod namespaces;
 mod nodes;
 mod world;

@@ -1,7 +1,7 @@
 //! Nodes that fall silent.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Namespace, Node};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use serde_json::json;
 
 use crate::world::{Cluster, DEADLINE, Found};
@@ -13,7 +13,7 @@ fn ready(nodes: &Found<Node>) -> Option<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_lease_is_not_renewed_becomes_unknown() {
+async fn a_node_whose_lease_is_not_renewed_becomes_unknown_and_its_pods_not_ready() {
     let mut cluster = Cluster::start().await;
     if cluster.client.get::<Namespace>("", "kube-node-lease").await.is_err() {
         cluster.create::<Namespace>(json!({ "metadata": { "name": "kube-node-lease" } })).await;
@@ -31,6 +31,8 @@ async fn a_node_whose_lease_is_not_renewed_becomes_unknown() {
             "spec": { "holderIdentity": "node-a", "renewTime": "2026-01-01T00:00:00.000000Z" },
         }))
         .await;
+    cluster.pod("web-0", json!({ "app": "web" })).await;
+    cluster.pod_runs("web-0", "10.0.0.1", true).await;
     let (client, clock, stop) = cluster.inputs();
     cluster.run(controllers::node_lifecycle::run(client, clock, stop));
     let touch = |round: u32| {
@@ -50,8 +52,15 @@ async fn a_node_whose_lease_is_not_renewed_becomes_unknown() {
         }
     };
     tokio::time::timeout(DEADLINE, becoming_unknown).await.expect("the node becomes unknown");
-    let events = cluster.until::<Event>("an event", |events| !events.is_empty()).await;
-    let event = events.values().next().expect("there is one");
-    assert_eq!(event.message.as_deref(), Some("Node node-a status is now: NodeNotReady"));
+    let judged = |pods: &Found<Pod>| {
+        let ready = pods.get("default/web-0").and_then(|pod| model::pod::condition(pod, "Ready"));
+        ready.is_some_and(|one| one.status == "False" && one.reason.as_deref() == Some("NodeNotReady"))
+    };
+    cluster.until::<Pod>("its pod is not ready", judged).await;
+    for expected in ["Node node-a status is now: NodeNotReady", "Node is not ready"] {
+        let is_told =
+            |events: &Found<Event>| events.values().any(|event| event.message.as_deref() == Some(expected));
+        cluster.until::<Event>(expected, is_told).await;
+    }
     cluster.stop().await;
 }

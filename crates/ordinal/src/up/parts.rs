@@ -319,6 +319,7 @@ fn start_controllers(
     let start = Starter { supervisor, api, clock };
     start.keep("the StatefulSet controller", controllers::statefulset::run);
     start.keep("the endpoints controller", controllers::endpoints::run);
+    start.keep("the endpoint mirroring controller", controllers::endpoint_mirroring::run);
     start.keep("the node lifecycle controller", controllers::node_lifecycle::run);
     start.keep("the scheduler", scheduler::run);
     let all = resources.clone();
