@@ -1,18 +1,19 @@
 //! Carries a placement out through the API.
 //!
-//! Makes no choices. A binding is refused by the API when the pod has a node already; an annotation is
-//! guarded by the claim's name only, since the volume controller takes the first node it sees.
+//! Makes no choices. A binding is refused by the API when the pod has a node already, a volume's reference when
+//! the volume has changed; an annotation is guarded by the claim's name only, since the volume controller
+//! takes the first node it sees.
 
 use client::{Client, PatchKind};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use model::status::Status;
+use model::volume::SELECTED_NODE;
 use reconcile::barrier::Barrier;
 use reconcile::recorder::{EventKind, Recorder, reference_to};
 use reconcile::runner::Outcome;
 use serde_json::json;
 
 use crate::plan::Plan;
-use crate::volumes::SELECTED_NODE;
 
 /// What a plan is carried out with.
 #[derive(Clone)]
@@ -28,7 +29,14 @@ pub async fn execute(executor: Executor, plan: Plan) -> Outcome {
     let mut barrier = Barrier::default();
     let result = match &plan {
         Plan::Bind { pod, node } => executor.bind(pod, node).await,
-        Plan::Claims { pod, node, claims } => executor.annotate(pod, node, claims, &mut barrier).await,
+        Plan::Claims { pod, node, claims, promises, .. } => {
+            let promised = executor.promise(promises, &mut barrier).await;
+            // What is found taken is tried again after a pause, when the view knows it.
+            if let Err(status) = promised {
+                return Outcome { barrier, error: Some(status.into()) };
+            }
+            executor.annotate(pod, node, claims, &mut barrier).await
+        }
         Plan::Unschedulable { pod, message, .. } => executor.unschedulable(pod, message, &mut barrier).await,
         Plan::Wait { .. } => Ok(()),
     };
@@ -53,6 +61,13 @@ impl Executor {
         self.client.post::<Pod>(namespace, name, "binding", binding).await?;
         let message = format!("Successfully assigned {namespace}/{name} to {node}");
         self.recorder.record(reference_to(pod), EventKind::Normal, "Scheduled", message);
+        Ok(())
+    }
+
+    async fn promise(&self, promises: &[PersistentVolume], barrier: &mut Barrier) -> Result<(), Status> {
+        for volume in promises {
+            barrier.wrote(&*self.client.update(volume).await?);
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Taint};
 
 use crate::request::{Request, conflict, parse};
 use crate::selection;
+use crate::supply;
 use crate::view::{Taken, View};
 use crate::volumes::{self, Claims};
 
@@ -130,12 +131,9 @@ fn volume_binding(candidate: &Candidate<'_>) -> Vec<String> {
     }
     // A claim that is already being provided for elsewhere will be there and nowhere else.
     let here = candidate.node.metadata.name.as_deref();
-    let elsewhere = candidate
-        .claims
-        .waiting
-        .iter()
-        .any(|(_, selected)| selected.is_some() && selected.as_deref() != here);
-    if elsewhere {
+    let mut under_way = candidate.claims.under_way.iter();
+    let elsewhere = under_way.any(|(_, selected)| selected.is_some() && selected.as_deref() != here);
+    if elsewhere || supply::sources(&candidate.claims.open, candidate.node).is_none() {
         return vec!["node(s) didn't find available persistent volumes to bind".to_owned()];
     }
     Vec::new()

@@ -4,9 +4,9 @@
 //! [`plan`] filters and scores, [`execute`] binds through the API. It must never talk to a node and never
 //! move a pod that has one.
 //!
-//! A pod whose claims wait for their first consumer is placed in two steps: its claims get the chosen node as
-//! an annotation, the volume controller makes or binds their volumes there, and when that is seen the pod is
-//! bound.
+//! A pod whose claims wait for their first consumer is placed in two steps: on the chosen node each takes a
+//! volume that is there, whose object gets a reference to it, or gets the node as an annotation; the volume
+//! controller binds or makes their volumes, and when that is seen the pod is bound.
 //!
 //! Read next: [`plan`] (the decision), [`filters`] and [`scores`] (the plug-ins), [`request`] (what a pod
 //! asks for).
@@ -17,6 +17,7 @@ pub mod plan;
 pub mod request;
 pub mod scores;
 pub mod selection;
+mod supply;
 pub mod view;
 mod volumes;
 

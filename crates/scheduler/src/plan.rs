@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use model::pod;
+use model::volume::BOUND_BY_CONTROLLER;
+use reconcile::recorder::reference_to;
 use reconcile::runner::ObjectKey;
 use serde::Serialize;
 
 use crate::filters::{self, Candidate};
 use crate::request::Request;
 use crate::scores;
+use crate::supply::{self, Source};
 use crate::view::View;
-use crate::volumes;
+use crate::volumes::{self, Claims};
 
 /// What to do about a pod.
 #[derive(Debug, Clone, Serialize)]
@@ -35,8 +38,13 @@ pub enum Plan {
         pod: Arc<Pod>,
         /// The node.
         node: String,
-        /// Names of the claims, in the pod's namespace.
+        /// Names of the claims that need a new volume there, in the pod's namespace.
         claims: Vec<String>,
+        /// The other claims, each with the volume that it takes.
+        volumes: Vec<(String, String)>,
+        /// Those volumes, with the reference to their claim.
+        #[serde(skip)]
+        promises: Vec<PersistentVolume>,
     },
     /// It fits nowhere.
     Unschedulable {
@@ -66,8 +74,11 @@ impl fmt::Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Plan::Bind { node, .. } => write!(formatter, "bind to {node}"),
-            Plan::Claims { node, claims, .. } => {
-                write!(formatter, "have {} provided for on {node}", claims.join(", "))
+            Plan::Claims { node, claims, volumes, .. } => {
+                let given = volumes.iter().map(|(claim, volume)| format!("give {volume} to {claim}"));
+                let made = (!claims.is_empty()).then(|| format!("have {} provided for", claims.join(", ")));
+                let all: Vec<String> = given.chain(made).collect();
+                write!(formatter, "{} on {node}", all.join(", "))
             }
             Plan::Unschedulable { message, .. } => write!(formatter, "unschedulable: {message}"),
             Plan::Wait { claims } => write!(formatter, "wait for {}", claims.join(", ")),
@@ -107,18 +118,38 @@ pub fn plan(view: &View, key: &ObjectKey) -> Option<Plan> {
     let Some((_, node)) = best else {
         return Some(unschedulable(pod, message(view.nodes().count(), &reasons)));
     };
-    if claims.waiting.is_empty() {
+    if !claims.open.is_empty() {
+        return provide(view, pod, node, &claims);
+    }
+    if claims.under_way.is_empty() {
         return Some(Plan::Bind { pod: Arc::clone(pod), node: node.clone() });
     }
-    let names = |wanted: &dyn Fn(&Option<String>) -> bool| -> Vec<String> {
-        let waiting = claims.waiting.iter().filter(|(_, selected)| wanted(selected));
-        waiting.map(|(claim, _)| claim.name.clone()).collect()
-    };
-    let unselected = names(&|selected| selected.is_none());
-    if unselected.is_empty() {
-        return Some(Plan::Wait { claims: names(&|_| true) });
+    Some(Plan::Wait { claims: claims.under_way.into_iter().map(|(claim, _)| claim.name).collect() })
+}
+
+/// Has the claims that are open provided for on a node.
+fn provide(view: &View, pod: &Arc<Pod>, node: &str, claims: &Claims) -> Option<Plan> {
+    let sources = supply::sources(&claims.open, view.node(node)?)?;
+    let (mut made, mut volumes, mut promises) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, source) in sources {
+        match source {
+            Source::Provisioner => made.push(key.name),
+            Source::Volume(volume) => {
+                let claim = view.claim(&key)?;
+                volumes.push((key.name, volume.metadata.name.clone().unwrap_or_default()));
+                promises.push(promise((*volume).clone(), claim));
+            }
+        }
     }
-    Some(Plan::Claims { pod: Arc::clone(pod), node: node.clone(), claims: unselected })
+    Some(Plan::Claims { pod: Arc::clone(pod), node: node.to_owned(), claims: made, volumes, promises })
+}
+
+/// The volume with its reference to the claim, as the volume controller would write it.
+fn promise(mut volume: PersistentVolume, claim: &PersistentVolumeClaim) -> PersistentVolume {
+    let annotations = volume.metadata.annotations.get_or_insert_default();
+    annotations.insert(BOUND_BY_CONTROLLER.to_owned(), "yes".to_owned());
+    volume.spec.get_or_insert_default().claim_ref = Some(reference_to(claim));
+    volume
 }
 
 /// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`, sorted as upstream does.

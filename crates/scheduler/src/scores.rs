@@ -3,6 +3,7 @@
 use crate::filters::Candidate;
 use crate::request::parse;
 use crate::selection;
+use crate::supply::{self, Source};
 
 /// A score.
 pub struct Score {
@@ -14,11 +15,13 @@ pub struct Score {
     pub score: fn(&Candidate<'_>) -> i64,
 }
 
-/// The scores, with upstream's default weights.
+/// The scores, with upstream's default weights; volumes that are there count
+/// more than there, since somebody has made them for this.
 pub const SCORES: &[Score] = &[
     Score { name: "NodeResourcesFit", weight: 1, score: least_allocated },
     Score { name: "NodeAffinity", weight: 2, score: preferred },
     Score { name: "TaintToleration", weight: 3, score: untainted },
+    Score { name: "VolumeBinding", weight: 2, score: volumes_there },
 ];
 
 /// The sum of all scores.
@@ -55,6 +58,14 @@ fn preferred(candidate: &Candidate<'_>) -> i64 {
         .filter(|term| selection::term_matches(&term.preference, candidate.node))
         .map(|term| term.weight));
     if all == 0 { 0 } else { 100 * here / all }
+}
+
+/// The share of the claims that wait for which there is a volume, so that none is made in vain.
+fn volumes_there(candidate: &Candidate<'_>) -> i64 {
+    let sources = supply::sources(&candidate.claims.open, candidate.node).unwrap_or_default();
+    let there = sources.iter().filter(|(_, source)| matches!(source, Source::Volume(_))).count();
+    let share = there.saturating_mul(100).checked_div(sources.len()).unwrap_or_default();
+    i64::try_from(share).expect("a share of a hundred")
 }
 
 fn untainted(candidate: &Candidate<'_>) -> i64 {

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration,
-};
+use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorTerm, PodSpec, Taint, Toleration};
+use model::node_selector;
 
 /// True when the node is what `spec.nodeSelector` and required node affinity ask for.
 pub fn is_selected(spec: &PodSpec, node: &Node) -> bool {
-    let none = BTreeMap::new();
-    let labels = node.metadata.labels.as_ref().unwrap_or(&none);
+    let labels = labels(node);
     let by_labels = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let required = spec
         .affinity
@@ -19,41 +17,25 @@ pub fn is_selected(spec: &PodSpec, node: &Node) -> bool {
     by_labels && required.is_none_or(|selector| matches(selector, node))
 }
 
-/// True when any term of a node selector matches; an empty selector matches nothing.
-pub fn matches(selector: &NodeSelector, node: &Node) -> bool {
-    selector.node_selector_terms.iter().any(|term| term_matches(term, node))
+/// True when any term of a node selector matches.
+fn matches(selector: &NodeSelector, node: &Node) -> bool {
+    node_selector::matches(selector, labels(node), name(node))
 }
 
-/// True when all of a term matches; an empty term matches nothing.
+/// True when all of a term matches.
 pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
-    }
-    let label = |key: &str| node.metadata.labels.as_ref()?.get(key).map(String::as_str);
-    let field = |key: &str| if key == "metadata.name" { node.metadata.name.as_deref() } else { None };
-    expressions.iter().all(|requirement| holds(requirement, label(&requirement.key)))
-        && fields.iter().all(|requirement| holds(requirement, field(&requirement.key)))
+    node_selector::term_matches(term, labels(node), name(node))
 }
 
-fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = || value.is_some_and(|value| values.iter().any(|candidate| candidate == value));
-    let number = |text: &str| text.parse::<i64>().ok();
-    let compared = |holds: fn(&i64, &i64) -> bool| match (value.and_then(number), values) {
-        (Some(value), [bound]) => number(bound).is_some_and(|bound| holds(&value, &bound)),
-        _ => false,
-    };
-    match requirement.operator.as_str() {
-        "In" => listed(),
-        "NotIn" => !listed(),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compared(i64::gt),
-        "Lt" => compared(i64::lt),
-        _ => false,
-    }
+/// A node's labels.
+pub fn labels(node: &Node) -> &BTreeMap<String, String> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    node.metadata.labels.as_ref().unwrap_or(&NONE)
+}
+
+/// A node's name.
+pub fn name(node: &Node) -> &str {
+    node.metadata.name.as_deref().unwrap_or_default()
 }
 
 /// The first taint of one of these effects that the pod does not tolerate.

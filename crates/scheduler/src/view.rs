@@ -10,7 +10,7 @@ use client::Change;
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use model::pod;
+use model::{meta, pod, volume};
 use reconcile::barrier::Horizon;
 use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
@@ -18,6 +18,7 @@ use reconcile::runner::ObjectKey;
 use crate::NAME;
 use crate::plan::Plan;
 use crate::request::{HostPort, Request};
+use crate::supply::Free;
 
 /// The kinds that this view shows.
 const KINDS: &[&str] = &[
@@ -73,6 +74,11 @@ pub struct View {
     /// Pods that use a claim and have a place.
     users: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
     volumes: HashMap<String, Arc<PersistentVolume>>,
+    free: Free,
+    /// Volumes by the claim that they refer to.
+    promised: HashMap<ObjectKey, BTreeSet<String>>,
+    /// Volumes that a decision gives to a claim, until the API has told of the volume again.
+    given: HashMap<String, ObjectKey>,
     classes: HashMap<String, Arc<StorageClass>>,
     horizon: Horizon,
 }
@@ -97,7 +103,7 @@ impl Picture for View {
             }
             Event::Volumes(change) => {
                 self.horizon.observe(&change);
-                keep(&mut self.volumes, change, |volume| name_of(&volume.metadata));
+                self.apply_volumes(change);
             }
             Event::Classes(change) => {
                 self.horizon.observe(&change);
@@ -148,6 +154,46 @@ impl View {
         }
     }
 
+    fn apply_volumes(&mut self, change: Change<PersistentVolume>) {
+        match change {
+            Change::Reset(volumes, _) => {
+                self.volumes.clear();
+                self.free = Free::default();
+                self.promised.clear();
+                self.given.clear();
+                volumes.into_iter().for_each(|volume| self.put_volume(volume));
+            }
+            Change::Apply(volume) => {
+                self.remove_volume(&name_of(&volume.metadata));
+                self.put_volume(volume);
+            }
+            Change::Delete(volume) => self.remove_volume(&name_of(&volume.metadata)),
+        }
+    }
+
+    fn put_volume(&mut self, volume: Arc<PersistentVolume>) {
+        let name = name_of(&volume.metadata);
+        self.free.put(&volume);
+        if let Some(claim) = claim_key(&volume) {
+            self.promised.entry(claim).or_default().insert(name.clone());
+        }
+        self.volumes.insert(name, volume);
+    }
+
+    fn remove_volume(&mut self, name: &str) {
+        self.given.remove(name);
+        let Some(volume) = self.volumes.remove(name) else { return };
+        self.free.take_out(&volume);
+        if let Some(claim) = claim_key(&volume)
+            && let Some(volumes) = self.promised.get_mut(&claim)
+        {
+            volumes.remove(name);
+            if volumes.is_empty() {
+                self.promised.remove(&claim);
+            }
+        }
+    }
+
     /// True when the pod gave something free.
     fn apply_pod(&mut self, pod: Arc<Pod>) -> bool {
         let key = ObjectKey::of(&*pod);
@@ -180,6 +226,13 @@ impl View {
                 self.take(key.clone(), &node, &pod);
             }
             (Plan::Claims { .. } | Plan::Unschedulable { .. } | Plan::Wait { .. }, _) => {
+                if let Plan::Claims { volumes, .. } = plan {
+                    let namespace = &key.namespace;
+                    let given = volumes.iter().map(|(claim, volume)| {
+                        (volume.clone(), ObjectKey::new(namespace.clone(), claim.clone()))
+                    });
+                    self.given.extend(given);
+                }
                 self.leave(key);
                 self.unplaced.insert(key.clone());
             }
@@ -270,6 +323,46 @@ impl View {
         self.volumes.get(name)
     }
 
+    /// The volume that refers to a claim already, so that it will be bound to it.
+    pub(crate) fn promised(&self, key: &ObjectKey, claim: &PersistentVolumeClaim) -> Option<&str> {
+        let mut names = self.promised.get(key).into_iter().flatten();
+        let is_meant = |name: &&String| {
+            let volume = self.volumes.get(*name);
+            volume.is_some_and(|found| {
+                let reference = volume::claim_reference(found);
+                reference.is_some_and(|reference| volume::is_meant(reference, claim))
+                    && !meta::is_terminating(&found.metadata)
+                    && volume::capacity_bytes(found) >= volume::requested_bytes(claim)
+                    && volume::has_same_mode(claim, found)
+                    && volume::has_access_modes(claim, found)
+            })
+        };
+        names.find(is_meant).map(String::as_str)
+    }
+
+    /// Volumes that a claim may choose among: free, fitting, and given to no other claim by a decision.
+    pub(crate) fn free_volumes<'a>(
+        &'a self,
+        claim: &'a PersistentVolumeClaim,
+        key: &'a ObjectKey,
+    ) -> impl Iterator<Item = &'a Arc<PersistentVolume>> {
+        let is_given = move |volume: &PersistentVolume| {
+            let other = self.given.get(volume.metadata.name.as_deref().unwrap_or_default());
+            // A claim that is gone or has its volume needs none any more.
+            other
+                .filter(|other| *other != key)
+                .and_then(|other| self.claims.get(other))
+                .is_some_and(|other| volume::volume_name(other).is_none())
+        };
+        let fitting = self.free.for_claim(claim).filter(move |one| volume::satisfies(claim, one));
+        fitting.filter(move |one| !is_given(one))
+    }
+
+    /// A node.
+    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name).map(|node| &**node)
+    }
+
     /// A storage class.
     pub fn class(&self, name: &str) -> Option<&Arc<StorageClass>> {
         self.classes.get(name)
@@ -281,6 +374,12 @@ fn is_ours(pod: &Pod) -> bool {
     let name = spec.scheduler_name.as_deref().unwrap_or(NAME);
     let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
     name == NAME && !gated && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// The claim that a volume refers to.
+fn claim_key(volume: &PersistentVolume) -> Option<ObjectKey> {
+    let reference = volume::claim_reference(volume)?;
+    Some(ObjectKey::new(reference.namespace.clone()?, reference.name.clone()?))
 }
 
 fn name_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> String {

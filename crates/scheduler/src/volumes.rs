@@ -1,21 +1,26 @@
-//! What a pod's claims allow.
+//! What a pod's claims allow: bound ones their volume's nodes, waiting ones the nodes where a volume fits or
+//! can be made.
+//!
+//! A claim that waits for its first consumer takes the smallest free volume that fits on the node; only where
+//! there is none is a new one asked for. Read next: [`crate::supply`].
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use model::volume::{self, selected_node, volume_name};
 use reconcile::runner::ObjectKey;
 
 use crate::selection;
+use crate::supply::Supply;
 use crate::view::View;
 
-/// The annotation by which the scheduler tells the volume controller where a claim is first used.
-pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-
 /// Where a pod's claims stand.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Claims {
-    /// Names of the volumes of those that are bound.
+    /// Names of the volumes of those that are bound, or promised one.
     pub bound: Vec<String>,
-    /// Those that wait for a node to be chosen, with the node chosen so far.
-    pub waiting: Vec<(ObjectKey, Option<String>)>,
+    /// Those that are being provided for on a node that was chosen, with it; or are promised a volume.
+    pub under_way: Vec<(ObjectKey, Option<String>)>,
+    /// Those that wait for a node to be chosen, the smallest first, with what could satisfy them.
+    pub open: Vec<Supply>,
     /// Claims that only one pod may use, and that another pod with a place uses.
     pub taken_alone: bool,
 }
@@ -51,8 +56,15 @@ pub(crate) fn claims(view: &View, pod: &Pod, key: &ObjectKey) -> Result<Claims, 
         }
         if let Some(volume) = bound_volume(claim) {
             claims.bound.push(volume.to_owned());
-        } else if waits_for_first_consumer(view, claim) {
-            claims.waiting.push((claim_key, selected_node(claim)));
+        } else if !waits_for_first_consumer(view, claim) {
+            unbound_immediate = true;
+        } else if let Some(promised) = view.promised(&claim_key, claim) {
+            claims.bound.push(promised.to_owned());
+            claims.under_way.push((claim_key, None));
+        } else if let Some(node) = selected_node(claim) {
+            claims.under_way.push((claim_key, Some(node.to_owned())));
+        } else if volume_name(claim).is_none() {
+            claims.open.push(Supply::of(view, claim_key, claim));
         } else {
             unbound_immediate = true;
         }
@@ -60,6 +72,7 @@ pub(crate) fn claims(view: &View, pod: &Pod, key: &ObjectKey) -> Result<Claims, 
     if unbound_immediate {
         return Err("pod has unbound immediate PersistentVolumeClaims".to_owned());
     }
+    claims.open.sort_by_key(Supply::requested_bytes);
     Ok(claims)
 }
 
@@ -67,9 +80,7 @@ pub(crate) fn claims(view: &View, pod: &Pod, key: &ObjectKey) -> Result<Claims, 
 pub(crate) fn reach(view: &View, claims: &Claims, node: &Node) -> bool {
     claims.bound.iter().all(|name| {
         let Some(volume) = view.volume(name) else { return false };
-        let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());
-        let required = affinity.and_then(|affinity| affinity.required.as_ref());
-        required.is_none_or(|selector| selection::matches(selector, node))
+        volume::reaches(volume, selection::labels(node), selection::name(node))
     })
 }
 
@@ -85,11 +96,6 @@ fn bound_volume(claim: &PersistentVolumeClaim) -> Option<&str> {
 }
 
 fn waits_for_first_consumer(view: &View, claim: &PersistentVolumeClaim) -> bool {
-    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
-    let mode = class.and_then(|name| view.class(name)).and_then(|class| class.volume_binding_mode.as_deref());
+    let mode = view.class(volume::claim_class(claim)).and_then(|class| class.volume_binding_mode.as_deref());
     mode == Some("WaitForFirstConsumer")
-}
-
-fn selected_node(claim: &PersistentVolumeClaim) -> Option<String> {
-    claim.metadata.annotations.as_ref()?.get(SELECTED_NODE).cloned()
 }

@@ -149,6 +149,102 @@ fn a_claim_that_waits_gets_the_node_first_and_the_pod_follows_its_volume() {
     decides(&bound, "web-0", "bind to b");
 }
 
+/// A free volume of the class `local` that only one node can use.
+fn volume(name: &str, node: &str, storage: &str) -> Value {
+    json!({"metadata": {"name": name, "resourceVersion": "1"}, "status": {"phase": "Available"},
+           "spec": {"storageClassName": "local", "accessModes": ["ReadWriteOnce"],
+                    "capacity": {"storage": storage},
+                    "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                        {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]}}}})
+}
+
+fn claim_of(name: &str, storage: &str) -> Value {
+    let mut claim = claim();
+    claim["metadata"]["name"] = name.into();
+    claim["metadata"]["uid"] = name.into();
+    claim["spec"]["resources"] = json!({"requests": {"storage": storage}});
+    claim
+}
+
+fn pod_with_claims(name: &str, claims: &[&str]) -> Value {
+    let mut pod = pod(name, "100m");
+    let volumes =
+        claims.iter().map(|claim| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}}));
+    pod["spec"]["volumes"] = volumes.collect();
+    pod
+}
+
+#[test]
+fn a_claim_that_waits_takes_the_smallest_volume_that_is_there_before_one_is_made() {
+    let nodes = vec![node("a", "2"), node("b", "2")];
+    let volumes = vec![
+        volume("large", "b", "10Gi"),
+        volume("fits", "b", "2Gi"),
+        volume("small", "a", "500Mi"),
+        json!({"metadata": {"name": "taken"}, "status": {"phase": "Bound"},
+               "spec": {"storageClassName": "local", "accessModes": ["ReadWriteOnce"],
+                        "capacity": {"storage": "1Gi"}, "claimRef": {"namespace": "x", "name": "y"}}}),
+    ];
+    let pods = vec![pod_with_claims("web-0", &["data"])];
+    let view = view_with(nodes, pods, vec![claim_of("data", "1Gi")], volumes);
+    decides(&view, "web-0", "give fits to data on b");
+    let plan = plan(&view, &ObjectKey::new("default", "web-0")).expect("a plan");
+    let Plan::Claims { promises, .. } = plan else { panic!("a volume is given") };
+    let reference = model::volume::claim_reference(&promises[0]).expect("refers to the claim");
+    assert_eq!((reference.name.as_deref(), reference.uid.as_deref()), (Some("data"), Some("data")));
+    assert_eq!(promises[0].metadata.resource_version.as_deref(), Some("1"), "guarded by what was seen");
+}
+
+#[test]
+fn one_volume_goes_to_one_claim_and_the_other_claim_gets_a_new_one() {
+    let pods = vec![pod_with_claims("web-0", &["data", "logs"]), pod_with_claims("web-1", &["more"])];
+    let claims = vec![claim_of("data", "2Gi"), claim_of("logs", "1Gi"), claim_of("more", "1Gi")];
+    let volumes = vec![volume("one", "a", "2Gi")];
+    let mut view = view_with(vec![node("a", "2"), node("b", "2")], pods, claims, volumes);
+    let first = ObjectKey::new("default", "web-0");
+    decides(&view, "web-0", "give one to logs, have data provided for on a");
+    let decision = plan(&view, &first).expect("a plan");
+    view.note(&first, &decision);
+    decides(&view, "web-1", "have more provided for on a");
+    decides(&view, "web-0", "give one to logs, have data provided for on a");
+}
+
+#[test]
+fn a_claim_that_was_promised_a_volume_waits_for_it_on_that_volumes_node() {
+    let mut promised = volume("one", "b", "2Gi");
+    promised["spec"]["claimRef"] = json!({"namespace": "default", "name": "data", "uid": "data"});
+    let pods = || vec![pod_with_claims("web-0", &["data"])];
+    let claims = || vec![claim_of("data", "1Gi")];
+    let both = || vec![node("a", "2"), node("b", "2")];
+    decides(&view_with(both(), pods(), claims(), vec![promised.clone()]), "web-0", "wait for data");
+    let mut named = claims();
+    named[0]["spec"]["volumeName"] = "one".into();
+    decides(&view_with(both(), pods(), named, vec![promised.clone()]), "web-0", "wait for data");
+    decides(
+        &view_with(vec![node("a", "2")], pods(), claims(), vec![promised]),
+        "web-0",
+        "unschedulable: 0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity.",
+    );
+}
+
+#[test]
+fn where_nobody_makes_volumes_a_claim_goes_only_where_one_is() {
+    let class = json!({"metadata": {"name": "local"}, "provisioner": "kubernetes.io/no-provisioner",
+                       "volumeBindingMode": "WaitForFirstConsumer"});
+    let decided = |volumes: Vec<Value>| {
+        let pods = vec![pod_with_claims("web-0", &["data"])];
+        let nodes = vec![node("a", "2"), node("b", "2")];
+        let mut view = view_with(nodes, pods, vec![claim_of("data", "1Gi")], volumes);
+        view.apply(Event::Classes(Change::Apply(typed::<StorageClass>(class.clone()))));
+        plan(&view, &ObjectKey::new("default", "web-0")).expect("a plan").to_string()
+    };
+    assert_eq!(decided(vec![volume("one", "b", "1Gi")]), "give one to data on b");
+    assert_eq!(
+        decided(vec![volume("small", "b", "1Mi")]),
+        "unschedulable: 0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind."
+    );
+}
+
 #[test]
 fn a_claim_for_one_pod_is_not_shared() {
     let mut alone = claim();
