@@ -52,6 +52,10 @@ impl Driver for SimulatedDriver {
         Ok(())
     }
 
+    async fn discard_empty(&self, id: &VolumeId) -> Result<bool, DriverError> {
+        self.delete_volume(id).await.map(|()| true)
+    }
+
     async fn list_volumes(&self) -> Result<Vec<Volume>, DriverError> {
         Ok(self.volumes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect())
     }

@@ -12,11 +12,11 @@ use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use model::meta;
 use model::status::Status;
-use storage::driver::{Driver, DriverError, VolumeId};
+use storage::driver::{CreateVolume, Driver, DriverError, Volume, VolumeId};
 
 use super::matching;
 use super::plan::{ClaimId, Plan, Provision, Step};
-use super::{CLAIM_PROTECTION, PROVISIONED_BY, VOLUME_PROTECTION, provision, view};
+use super::{CLAIM_PROTECTION, PROVISIONED_BY, VOLUME_PROTECTION, provision, sweep, view};
 use reconcile::barrier::{Barrier, Removed};
 use reconcile::recorder::{EventKind, Recorder, reference_to};
 use reconcile::runner::{ObjectKey, Outcome};
@@ -165,7 +165,7 @@ impl Run {
         let driver = self.driver(&driver_name)?;
         let name = request.name.clone();
         let failed = format!("failed to provision volume with StorageClass \"{class}\"");
-        let made = match driver.create_volume(request).await {
+        let made = match self.create_volume(&*driver, request).await {
             Ok(made) => made,
             Err(source) => {
                 self.tell(about, EventKind::Warning, "ProvisioningFailed", format!("{failed}: {source}"));
@@ -195,6 +195,25 @@ impl Run {
                 Err(StepError::Api { what: what.to_owned(), source })
             }
         }
+    }
+
+    /// Has a volume made. What a try that a crash cut off has left for another node, before there was an object
+    /// for it, is in the way of this one: it goes if nobody knows of it and it holds nothing.
+    async fn create_volume(&self, driver: &dyn Driver, request: CreateVolume) -> Result<Volume, DriverError> {
+        let refusal = match driver.create_volume(request.clone()).await {
+            Err(refusal @ DriverError::AlreadyExists { .. }) => refusal,
+            made => return made,
+        };
+        // The drivers here call a volume what they are asked to.
+        let id = VolumeId(request.name.clone());
+        let listed = self.client().list::<PersistentVolume>(&Scope::default()).await;
+        let is_unknown = listed.is_ok_and(|(volumes, _)| {
+            volumes.iter().all(|volume| sweep::names(volume).all(|name| name != id.0))
+        });
+        if is_unknown && driver.discard_empty(&id).await? {
+            return driver.create_volume(request).await;
+        }
+        Err(refusal)
     }
 
     /// The object that an earlier try has made for the same claim.

@@ -7,7 +7,7 @@
 //! made, whose policy is `Delete` and whose claim is gone, read past every view.
 //!
 //! Read next: [`binding`], [`reclaim`] and [`ephemeral`] (the behaviour by key), [`matching`] (which volume
-//! fits), [`provision`], [`plan`] (plans as values), [`view`] (what it knows), [`execute`] (what it writes).
+//! fits), [`provision`], [`sweep`], [`plan`] (plans as values), [`view`] (what it knows), [`execute`] (what it writes).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,6 +36,7 @@ pub mod matching;
 pub mod plan;
 pub mod provision;
 pub mod reclaim;
+pub mod sweep;
 pub mod view;
 
 #[cfg(test)]
@@ -46,16 +47,13 @@ pub const NAME: &str = "persistentvolume-controller";
 
 /// On claims: both sides of the binding were written.
 pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
-/// On claims and volumes: the controller chose the other side, not the user.
-pub const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 /// On volumes: the driver that made it.
 pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// On claims: who is to make its volume.
 pub const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 /// The same under its older name.
 pub const STORAGE_PROVISIONER_BETA: &str = "volume.beta.kubernetes.io/storage-provisioner";
-/// On claims: the node where the scheduler wants to use it first.
-pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+pub use model::volume::{BOUND_BY_CONTROLLER, SELECTED_NODE};
 /// Keeps a claim while a pod uses it.
 pub const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 /// Keeps a volume while it is bound.
@@ -104,9 +102,10 @@ pub async fn run(
         runner::watch(&client, Event::Nodes),
     ];
     let view = View::new(drivers.iter().map(|driver| driver.name()));
+    let sweeping = sweep::run(client.clone(), drivers.clone(), stop.clone());
     let executor = Executor::new(client, recorder, drivers);
     let controller = Volumes { executor, tries: HashMap::new() };
-    tokio::join!(runner::run(controller, view, events, clock, stop), writer.run());
+    tokio::join!(runner::run(controller, view, events, clock, stop), writer.run(), sweeping);
 }
 
 /// The controller as the runner drives it.

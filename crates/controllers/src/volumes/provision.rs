@@ -25,6 +25,8 @@ use reconcile::recorder::{EventKind, reference_to};
 
 /// The prefix of provisioners that are part of Kubernetes itself; there are none here.
 const IN_TREE: &str = "kubernetes.io/";
+/// The prefix of the names of volumes that are made here; a claim's uid follows.
+pub const NAME_PREFIX: &str = "pvc-";
 const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 
 /// Adds to a plan what gets a claim a new volume.
@@ -97,7 +99,7 @@ pub fn plan(
 
 /// The name of the volume made for a claim, and of its object.
 pub fn volume_name(claim: &PersistentVolumeClaim) -> String {
-    format!("pvc-{}", claim.metadata.uid.as_deref().unwrap_or_default())
+    format!("{NAME_PREFIX}{}", claim.metadata.uid.as_deref().unwrap_or_default())
 }
 
 /// What no driver here can do.

@@ -41,7 +41,16 @@ pub(super) fn create(volumes: &Path, request: &CreateVolume) -> Result<Volume, D
     };
     let id = VolumeId(request.name.clone());
     match read_record(volumes, &id) {
-        Ok(found) if found == wanted => return Ok(volume(id, found)),
+        Ok(found) if found == wanted => {
+            // A crash may have cut a discarding off behind the content.
+            let content = volumes.join(&id.0).join(CONTENT);
+            return match make_content(&content) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    Err(failed("make the volume", &error))
+                }
+                _ => Ok(volume(id, found)),
+            };
+        }
         Ok(found) => return Err(mismatch(&request.name, &found, &wanted)),
         Err(DriverError::NotFound { .. }) => {}
         Err(error) => return Err(error),
@@ -67,6 +76,21 @@ pub(super) fn delete(volumes: &Path, id: &VolumeId) -> Result<(), DriverError> {
     }
     sync_directory(volumes).map_err(|error| failed("delete the volume", &error))?;
     remove_tree(&grave).map_err(|error| failed("remove the volume", &error))
+}
+
+/// Removes a volume without content; `false` when it has some or is mounted. The kernel decides whether the
+/// content is empty, in the same step that removes it.
+pub(super) fn discard_empty(volumes: &Path, id: &VolumeId) -> Result<bool, DriverError> {
+    check_name(&id.0)?;
+    let path = volumes.join(&id.0);
+    if mounted_at(&path).map_err(|error| failed("read the mount table", &error))?.is_some() {
+        return Ok(false);
+    }
+    match fs::remove_dir(path.join(CONTENT)) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("discard the volume", &error)),
+        _ => delete(volumes, id).map(|()| true),
+    }
 }
 
 /// One volume.
@@ -110,9 +134,7 @@ fn build(volumes: &Path, name: &str, record: &Record) -> io::Result<()> {
     fs::create_dir(&site)?;
     rustix::fs::chmod(&site, Mode::from_raw_mode(0o700))?;
     let content = site.join(CONTENT);
-    fs::create_dir(&content)?;
-    // Any user a pod runs as must be able to use its volume, as with upstream's host path provisioners.
-    rustix::fs::chmod(&content, Mode::from_raw_mode(0o777))?;
+    make_content(&content)?;
     let mut file = File::create(site.join(RECORD))?;
     serde_json::to_writer(&mut file, record).map_err(io::Error::other)?;
     file.write_all(b"\n")?;
@@ -121,6 +143,13 @@ fn build(volumes: &Path, name: &str, record: &Record) -> io::Result<()> {
     sync_directory(&site)?;
     fs::rename(&site, volumes.join(name))?;
     sync_directory(volumes)
+}
+
+fn make_content(content: &Path) -> io::Result<()> {
+    fs::create_dir(content)?;
+    // Any user a pod runs as must be able to use its volume, as with upstream's host path provisioners.
+    rustix::fs::chmod(content, Mode::from_raw_mode(0o777))?;
+    Ok(())
 }
 
 fn read_record(volumes: &Path, id: &VolumeId) -> Result<Record, DriverError> {

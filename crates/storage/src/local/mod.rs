@@ -119,6 +119,11 @@ impl Driver for LocalDriver {
         self.blocking(move |driver| directory::delete(&driver.volumes, &id)).await
     }
 
+    async fn discard_empty(&self, id: &VolumeId) -> Result<bool, DriverError> {
+        let id = id.clone();
+        self.blocking(move |driver| directory::discard_empty(&driver.volumes, &id)).await
+    }
+
     async fn list_volumes(&self) -> Result<Vec<Volume>, DriverError> {
         self.blocking(|driver| directory::list(&driver.volumes)).await
     }

@@ -91,6 +91,34 @@ async fn a_reopened_driver_sweeps_up_half_made_and_half_removed_volumes_only() {
 }
 
 #[tokio::test]
+async fn only_a_volume_that_holds_nothing_is_discarded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let driver = LocalDriver::open(directory.path()).expect("opens");
+    let [empty, used] = ["pvc-empty", "pvc-used"].map(|name| request(name, 1024));
+    let empty = driver.create_volume(empty).await.expect("is made").id;
+    let used = driver.create_volume(used).await.expect("is made").id;
+    fs::write(driver.content_path(&used).join("key"), "value").expect("is written");
+    assert!(driver.discard_empty(&empty).await.expect("can be discarded"));
+    assert!(!driver.discard_empty(&used).await.expect("is looked at"));
+    assert!(driver.discard_empty(&empty).await.expect("is gone, which is no error"));
+    let left: Vec<VolumeId> =
+        driver.list_volumes().await.expect("are listed").into_iter().map(|volume| volume.id).collect();
+    assert_eq!(left, [used.clone()]);
+    assert_eq!(fs::read_to_string(driver.content_path(&used).join("key")).expect("is kept"), "value");
+}
+
+#[tokio::test]
+async fn a_volume_whose_discarding_was_cut_off_is_whole_again_when_it_is_asked_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let driver = LocalDriver::open(directory.path()).expect("opens");
+    let volume = driver.create_volume(request("pvc-1", 1024)).await.expect("is made");
+    fs::remove_dir(driver.content_path(&volume.id)).expect("is empty");
+    assert_eq!(driver.create_volume(request("pvc-1", 1024)).await.expect("is there"), volume);
+    let mode = fs::metadata(driver.content_path(&volume.id)).expect("is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o777);
+}
+
+#[tokio::test]
 async fn deleting_does_not_follow_links_out_of_the_volume() {
     let fixture = Fixture::new();
     let volume = fixture.driver.create_volume(request("v", 1)).await.expect("made");

@@ -55,6 +55,10 @@ impl Driver for Told {
         Ok(())
     }
 
+    async fn discard_empty(&self, id: &VolumeId) -> Result<bool, DriverError> {
+        self.delete_volume(id).await.map(|()| true)
+    }
+
     async fn list_volumes(&self) -> Result<Vec<Volume>, DriverError> {
         Ok(Vec::new())
     }
@@ -262,5 +266,61 @@ async fn a_hundred_claims_get_the_hundred_volumes_there_are_and_as_many_new_ones
     let volumes: BTreeSet<_> =
         claims.iter().filter_map(|claim| claim.spec.as_ref()?.volume_name.clone()).collect();
     assert_eq!(volumes.len(), 200, "no volume has two claims");
+    cluster.stop().await;
+}
+
+fn left_over(name: &str, node: &str) -> CreateVolume {
+    CreateVolume {
+        name: name.to_owned(),
+        capacity_bytes: 1 << 20,
+        parameters: std::collections::BTreeMap::new(),
+        node: Some(node.to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_on_another_node_does_not_hold_its_claim_up() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let driver = LocalDriver::open(directory.path()).expect("opens");
+    let cluster = Cluster::start(vec![Arc::new(driver.clone())]).await;
+    let claim = cluster.claim("data", "later").await;
+    let name = format!("pvc-{}", claim.metadata.uid.as_deref().expect("has a uid"));
+    driver.create_volume(left_over(&name, "node-2")).await.expect("is made");
+    cluster.choose("data", "node-1").await;
+    cluster.until_bound(1).await;
+    let made = driver.list_volumes().await.expect("are listed");
+    assert_eq!(made.len(), 1);
+    assert_eq!((made[0].id.0.as_str(), made[0].node.as_deref()), (name.as_str(), Some("node-1")));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_sweep_removes_empty_volumes_of_claims_that_are_gone_and_nothing_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let driver = LocalDriver::open(directory.path()).expect("opens");
+    let cluster = Cluster::start(vec![Arc::new(Told::default())]).await;
+    let claim = cluster.claim("data", "later").await;
+    let claimed = format!("pvc-{}", claim.metadata.uid.as_deref().expect("has a uid"));
+    let kept = ["pvc-with-data", "pvc-named", "pvc-referred-to", claimed.as_str(), "by-hand"];
+    for name in kept.iter().chain(&["pvc-orphan", "pvc-another"]) {
+        driver.create_volume(left_over(name, "node-1")).await.expect("is made");
+    }
+    let content = driver.content_path(&VolumeId("pvc-with-data".to_owned()));
+    std::fs::write(content.join("key"), "value").expect("is written");
+    for (name, handle) in [("pvc-named", "elsewhere"), ("mine", "pvc-referred-to")] {
+        let volume: PersistentVolume = object(json!({
+            "metadata": { "name": name },
+            "spec": {
+                "capacity": { "storage": "1Mi" }, "accessModes": ["ReadWriteOnce"],
+                "csi": { "driver": "local.ordinal.dev", "volumeHandle": handle },
+            },
+        }));
+        cluster.client.create(&volume).await.expect("the volume is made");
+    }
+    crate::volumes::sweep::sweep(&cluster.client, &driver).await.expect("sweeps");
+    let left = driver.list_volumes().await.expect("are listed");
+    let left: BTreeSet<String> = left.into_iter().map(|volume| volume.id.0).collect();
+    assert_eq!(left, kept.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>());
+    assert!(content.join("key").exists());
     cluster.stop().await;
 }
