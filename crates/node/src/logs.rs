@@ -5,6 +5,7 @@
 //! Read next: [`crate::gateway`], which streams what [`LogReader`] gives.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
@@ -44,6 +45,8 @@ pub fn parse(line: &[u8]) -> Option<Line<'_>> {
 pub struct LogReader {
     path: PathBuf,
     file: File,
+    /// The log goes on here; to be read when the rest of `file` has been.
+    successor: Option<File>,
     pending: BytesMut,
     /// Begin lines with their time.
     pub timestamps: bool,
@@ -63,6 +66,7 @@ impl LogReader {
         Ok(LogReader {
             path: path.to_owned(),
             file,
+            successor: None,
             pending: BytesMut::new(),
             timestamps: false,
             since: None,
@@ -76,7 +80,16 @@ impl LogReader {
             let mut chunk = vec![0; CHUNK_BYTES];
             let count = self.file.read(&mut chunk).await?;
             if count == 0 {
-                return Ok(None);
+                if let Some(successor) = self.successor.take() {
+                    self.file = successor;
+                } else {
+                    self.successor = self.find_successor().await?;
+                    if self.successor.is_none() {
+                        return Ok(None);
+                    }
+                }
+                // What came between the last read and the look is read first.
+                continue;
             }
             self.pending.extend_from_slice(&chunk[..count]);
             let text = self.take_lines();
@@ -86,9 +99,23 @@ impl LogReader {
         }
     }
 
-    /// Waits until the file has changed since `watch` was made.
+    /// The file that the log goes on in, if this one was set aside for its size.
+    async fn find_successor(&self) -> io::Result<Option<File>> {
+        let present = match tokio::fs::metadata(&self.path).await {
+            Ok(present) => present,
+            // It is being set aside just now, or the pod is gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if present.ino() == self.file.metadata().await?.ino() {
+            return Ok(None);
+        }
+        File::open(&self.path).await.map(Some)
+    }
+
+    /// Waits until the log has changed since `watch` was made.
     pub fn watch(&self) -> io::Result<FileWatch> {
-        FileWatch::new(&self.path)
+        FileWatch::new(self.path.parent().unwrap_or(&self.path))
     }
 
     fn take_lines(&mut self) -> BytesMut {
@@ -120,7 +147,8 @@ impl LogReader {
     }
 }
 
-/// Says when a file has been written to.
+/// Says when a log has been written to. It watches the container's directory of logs: when one is set aside
+/// for its size, the next is in there too.
 pub struct FileWatch {
     inotify: tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>,
 }
@@ -131,9 +159,9 @@ impl FileWatch {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let descriptor = inotify::init(flags)?;
         let what = inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::CREATE
             | inotify::WatchFlags::DELETE_SELF
-            | inotify::WatchFlags::CLOSE_WRITE
-            | inotify::WatchFlags::ATTRIB;
+            | inotify::WatchFlags::CLOSE_WRITE;
         inotify::add_watch(&descriptor, path, what)?;
         #[expect(deprecated, reason = "its successor is unsafe for want of a bound that an OwnedFd fulfils")]
         let inotify = tokio::io::unix::AsyncFd::new(descriptor)?;
@@ -292,20 +320,45 @@ mod tests {
         assert_eq!(text, "2026-01-01T00:00:01.000000001Z two\n2026-01-01T00:00:02.000000001Z three\n");
     }
 
+    async fn append(path: &Path, text: &str) {
+        let mut writer = File::options().create(true).append(true).open(path).await.expect("the file opens");
+        writer
+            .write_all(format!("2026-01-01T00:00:00Z stdout F {text}\n").as_bytes())
+            .await
+            .expect("written");
+        writer.flush().await.expect("written");
+    }
+
     #[tokio::test]
     async fn a_growing_file_wakes_its_follower() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let mut reader = LogReader::open(file.path(), None).await.expect("opens");
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("0.log");
+        append(&path, "first").await;
+        let mut reader = LogReader::open(&path, Some(0)).await.expect("opens");
         let mut watch = reader.watch().expect("watches");
         assert!(reader.next().await.expect("reads").is_none());
-        let mut writer = File::options().append(true).open(file.path()).await.expect("opens");
-        writer.write_all(b"2026-01-01T00:00:00Z stdout F hello\n").await.expect("written");
-        writer.flush().await.expect("written");
+        append(&path, "hello").await;
         tokio::time::timeout(std::time::Duration::from_secs(5), watch.changed())
             .await
             .expect("woken in time")
             .expect("watches");
         let text = reader.next().await.expect("reads").expect("there is more");
         assert_eq!(&text[..], b"hello\n");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_set_aside_is_followed_into_the_next_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("0.log");
+        append(&path, "one").await;
+        let mut reader = LogReader::open(&path, None).await.expect("opens");
+        assert_eq!(reader.next().await.expect("reads").as_deref(), Some(&b"one\n"[..]));
+        assert!(reader.next().await.expect("reads").is_none());
+        append(&path, "two").await;
+        std::fs::rename(&path, directory.path().join("0.log.1")).expect("set aside");
+        append(&path, "three").await;
+        assert_eq!(reader.next().await.expect("reads").as_deref(), Some(&b"two\n"[..]));
+        assert_eq!(reader.next().await.expect("reads").as_deref(), Some(&b"three\n"[..]));
+        assert!(reader.next().await.expect("reads").is_none());
     }
 }

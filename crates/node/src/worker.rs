@@ -30,9 +30,9 @@ const PULL_BACKOFF_SECONDS_MAX: i64 = 300;
 /// Pause before a stop that failed is tried again.
 const STOP_RETRY_SECONDS: i64 = 1;
 
-/// Longest time that a status is kept back which says no more than how far the start of a pod has come;
-/// people do not notice it.
-const PROGRESS_HOLD_MS: i64 = 100;
+/// Longest time that a status is kept back which says no more than how far the start of a pod has come. Most
+/// pods run by then and never tell it: that is one write in three, when a thousand start at once.
+const PROGRESS_HOLD_MS: i64 = 500;
 /// Longest time that what others may wait for is kept back while a start goes on: enough for what comes of
 /// the same moment (containers that start side by side) to be told in one write.
 const AWAITED_HOLD_MS: i64 = 10;
@@ -380,7 +380,7 @@ mod tests {
             worker.hold(&status, at)
         };
         worker.view.in_flight.insert(Key::Sandbox);
-        assert_eq!(hold(&mut worker, at(0)), Some(at(100)), "it is only being started");
+        assert_eq!(hold(&mut worker, at(0)), Some(at(500)), "it is only being started");
         worker.view.in_flight = [Key::Container("a".to_owned()), Key::Container("b".to_owned())].into();
         worker.view.addresses = vec!["10.244.0.5".parse().expect("valid")];
         assert_eq!(hold(&mut worker, at(20)), Some(at(30)), "it has an address");
