@@ -1,8 +1,8 @@
 //! Carries a placement out through the API.
 //!
-//! Makes no choices. A binding is refused by the API when the pod has a node already, a volume's reference when
-//! the volume has changed; an annotation is guarded by the claim's name only, since the volume controller
-//! takes the first node it sees.
+//! Makes no choices. A binding is refused by the API when the pod has a node already, a volume's reference
+//! when the volume has changed; an annotation is guarded by the claim's name only, since the volume
+//! controller takes the first node it sees.
 
 use client::{Client, PatchKind};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};

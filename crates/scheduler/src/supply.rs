@@ -63,7 +63,8 @@ impl Supply {
         volume::requested_bytes(&self.claim)
     }
 
-    /// The smallest volume that can be used on a node and is not among `taken`; of equal ones the first by name.
+    /// The smallest volume that can be used on a node and is not among `taken`; of equal ones the first by
+    /// name.
     fn smallest(&self, node: &Node, taken: &[Arc<PersistentVolume>]) -> Option<&Arc<PersistentVolume>> {
         let (labels, name) = (selection::labels(node), selection::name(node));
         let here = labels.get(HOSTNAME_LABEL).and_then(|hostname| self.by_hostname.get(hostname));

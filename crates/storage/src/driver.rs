@@ -113,8 +113,8 @@ pub trait Driver: Send + Sync + 'static {
     /// Removes a volume and its content; a volume that is not there is no error.
     async fn delete_volume(&self, id: &VolumeId) -> Result<(), DriverError>;
     /// Removes a volume that holds nothing, as one does that was made and never used; `false` when it holds
-    /// something or is in use, and then it stays. A volume that is not there is no error. CSI has no such call:
-    /// it is what lets the leftovers of a crash go without any risk to what somebody has kept.
+    /// something or is in use, and then it stays. A volume that is not there is no error. CSI has no such
+    /// call: it is what lets the leftovers of a crash go without any risk to what somebody has kept.
     async fn discard_empty(&self, id: &VolumeId) -> Result<bool, DriverError>;
     /// Every volume there is.
     async fn list_volumes(&self) -> Result<Vec<Volume>, DriverError>;

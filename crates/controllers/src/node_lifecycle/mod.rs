@@ -1,9 +1,9 @@
 //! The node lifecycle controller: tells when a node has fallen silent.
 //!
 //! A node's agent renews its Lease. When the controller has not seen that happen for [`plan::SILENCE_MAX`]
-//! by its own clock, it says of the node's conditions that nobody knows them, and of the node's pods that they
-//! are not ready, so that no service sends anybody there. It must never say that a node or a pod is well, that
-//! is the agent's to say, and it evicts nothing.
+//! by its own clock, it says of the node's conditions that nobody knows them, and of the node's pods that
+//! they are not ready, so that no service sends anybody there. It must never say that a node or a pod is
+//! well, that is the agent's to say, and it evicts nothing.
 //!
 //! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes).
 

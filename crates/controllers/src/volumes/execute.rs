@@ -197,8 +197,8 @@ impl Run {
         }
     }
 
-    /// Has a volume made. What a try that a crash cut off has left for another node, before there was an object
-    /// for it, is in the way of this one: it goes if nobody knows of it and it holds nothing.
+    /// Has a volume made. What a try that a crash cut off has left for another node, before there was an
+    /// object for it, is in the way of this one: it goes if nobody knows of it and it holds nothing.
     async fn create_volume(&self, driver: &dyn Driver, request: CreateVolume) -> Result<Volume, DriverError> {
         let refusal = match driver.create_volume(request.clone()).await {
             Err(refusal @ DriverError::AlreadyExists { .. }) => refusal,

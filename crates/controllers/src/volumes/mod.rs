@@ -4,10 +4,12 @@
 //! protection controllers and the one for generic ephemeral volumes. Here they share one view. Binding is
 //! written in an order that a crash may cut anywhere, and each write carries the version that was decided
 //! about, so that a volume never has two claims. It must never remove a volume but one that its own driver
-//! made, whose policy is `Delete` and whose claim is gone, read past every view.
+//! made, whose policy is `Delete` and whose claim is gone, read past every view, or that holds nothing and is
+//! known to nobody.
 //!
 //! Read next: [`binding`], [`reclaim`] and [`ephemeral`] (the behaviour by key), [`matching`] (which volume
-//! fits), [`provision`], [`sweep`], [`plan`] (plans as values), [`view`] (what it knows), [`execute`] (what it writes).
+//! fits), [`provision`], [`sweep`] (what crashes leave), [`plan`] (plans as values), [`view`] (what it
+//! knows), [`execute`] (what it writes).
 
 use std::collections::HashMap;
 use std::fmt;

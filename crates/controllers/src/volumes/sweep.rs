@@ -1,5 +1,5 @@
-//! Volumes that nobody knows of: made for a claim by a try that a crash cut off before there was an object for
-//! them, and the claim is gone since.
+//! Volumes that nobody knows of: made for a claim by a try that a crash cut off before there was an object
+//! for them, and the claim is gone since.
 //!
 //! They are looked for once, when the controller starts, in what the API itself says past every view. Only a
 //! volume that bears the name of a claim's uid, that no claim has and no volume's object names, and that
