@@ -33,5 +33,5 @@ pub use memory::{Fault, MemoryDisk, MemoryStore};
 pub use model::encoded::{Encoded, Revision};
 pub use recovery::Damage;
 pub use shared::StoreStats;
-pub use sqlite::{OpenError, Options, SqliteStore};
+pub use sqlite::{FileLayer, OpenError, Options, SqliteStore, SystemFiles};
 pub use transaction::{KEY_BYTES_MAX, VALUE_BYTES_MAX};

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
+use super::files::FileLayer;
 use super::log::connect;
 
 /// What a commit adds to the WAL besides its rows: the table's last leaf and the page above it, again each
@@ -36,8 +37,8 @@ pub(crate) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(crate) fn start(path: &Path) -> rusqlite::Result<Checkpointer> {
-        let connection = connect(path)?;
+    pub(crate) fn start(path: &Path, files: &dyn FileLayer) -> rusqlite::Result<Checkpointer> {
+        let connection = connect(path, files, "")?;
         connection.pragma_update(None, "cache_size", -64)?;
         let (wake, woken) = mpsc::sync_channel::<()>(1);
         let done = Arc::new(AtomicU64::new(0));

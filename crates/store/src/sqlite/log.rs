@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi, params};
 
 use super::checkpoint::Checkpointer;
+use super::files::{self, FileLayer};
 use super::{OpenError, checksum, wal};
 use crate::Revision;
 use crate::log::{Cut, Log, LogError, Row, RowId};
@@ -33,7 +34,10 @@ pub(crate) struct SqliteLog {
     connection: Option<Connection>,
     checkpointer: Checkpointer,
     size_limit_bytes: u64,
+    files: Arc<dyn FileLayer>,
     pages: Pages,
+    /// Frames of a write that did not go through stand behind the WAL's last commit.
+    unclean: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,11 +49,15 @@ struct Pages {
 
 impl SqliteLog {
     /// Opens or makes the file and reads all of it.
-    pub(crate) fn open(directory: &Path, size_limit_bytes: u64) -> Result<(SqliteLog, Recovered), OpenError> {
+    pub(crate) fn open(
+        directory: &Path,
+        size_limit_bytes: u64,
+        files: Arc<dyn FileLayer>,
+    ) -> Result<(SqliteLog, Recovered), OpenError> {
         let path = directory.join("store.db");
         let failed = |source| OpenError::of_sqlite(&path, source);
         if !path.exists() {
-            make(directory, &path)?;
+            make(directory, &path, files.as_ref())?;
         }
         // SQLite would take an empty file for a new one.
         if std::fs::metadata(&path).is_ok_and(|found| found.len() == 0) {
@@ -60,16 +68,18 @@ impl SqliteLog {
         if let Some(detail) = wal::damage(&journal).map_err(unread)? {
             return Err(OpenError::damaged(&path, detail));
         }
-        let connection = connect(&path).map_err(failed)?;
+        let connection = connect(&path, files.as_ref(), "").map_err(failed)?;
         check_structure(&connection, &path)?;
         let recovered = read_all(&connection, &path)?;
-        let checkpointer = Checkpointer::start(&path).map_err(failed)?;
+        let checkpointer = Checkpointer::start(&path, files.as_ref()).map_err(failed)?;
         let mut log = SqliteLog {
             path,
             connection: Some(connection),
             checkpointer,
             size_limit_bytes,
+            files,
             pages: Pages::default(),
+            unclean: false,
         };
         log.count_pages();
         Ok((log, recovered))
@@ -105,15 +115,45 @@ impl SqliteLog {
 
     fn failure(&mut self, error: &rusqlite::Error) -> LogError {
         let detail = format!("{}: {error}", self.path.display());
-        match error.sqlite_error_code() {
-            // SQLite has rolled back; the file is as before.
-            Some(ErrorCode::DiskFull) => LogError::Full { detail },
-            _ => {
-                self.connection = None;
-                LogError::Failed { detail }
-            }
+        // What could not be written was not the end of a commit, so SQLite has rolled back and the file is as
+        // before. Of a flush that failed nothing is known.
+        if error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            || extended_code(error) == Some(ffi::SQLITE_IOERR_WRITE) && self.is_full()
+        {
+            self.unclean = true;
+            return LogError::Full { detail };
         }
+        self.connection = None;
+        LogError::Failed { detail }
     }
+
+    /// The same where nothing new was to be written yet: whatever failed, room may be all that is missing.
+    fn failure_before_writing(&mut self, error: &rusqlite::Error) -> LogError {
+        if self.is_full() {
+            self.unclean = true;
+            return LogError::Full { detail: format!("{}: {error}", self.path.display()) };
+        }
+        self.failure(error)
+    }
+
+    /// Begins a new WAL where the old one ends in frames of a failed write. A later commit would overwrite only
+    /// some of them, and after a power cut in that commit the others would look like commits behind damage.
+    fn clean(&mut self) -> Result<(), LogError> {
+        if self.unclean {
+            let outcome = begin_new_wal(self.connection()?);
+            outcome.map_err(|error| self.failure_before_writing(&error))?;
+            self.unclean = false;
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.path.parent().is_some_and(|directory| files::is_full(self.files.as_ref(), directory))
+    }
+}
+
+fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
 }
 
 /// Numbers and headers of one row in a page, rounded up.
@@ -126,6 +166,7 @@ fn size_bytes(rows: &[Row]) -> u64 {
 impl Log for SqliteLog {
     fn append(&mut self, rows: &[Row]) -> Result<(), LogError> {
         self.check_size(rows)?;
+        self.clean()?;
         let outcome = insert(self.connection()?, rows);
         outcome.map_err(|error| self.failure(&error))?;
         self.count_pages();
@@ -135,6 +176,7 @@ impl Log for SqliteLog {
     }
 
     fn discard(&mut self, rows: &[RowId], cut: Cut) -> Result<(), LogError> {
+        self.clean()?;
         let outcome = delete(self.connection()?, rows, cut);
         outcome.map_err(|error| self.failure(&error))?;
         self.count_pages();
@@ -148,19 +190,17 @@ impl Log for SqliteLog {
     fn repair(&mut self, newest: Revision) -> Result<(), LogError> {
         self.connection = None;
         let end = RowId::new(Revision(newest.0 + 1), 0);
-        let outcome = connect(&self.path).and_then(|connection| {
+        let outcome = connect(&self.path, self.files.as_ref(), "").and_then(|connection| {
             // Whatever the failed write left in the WAL goes into the file and is flushed, and the WAL starts
             // anew: later commits must not stand behind frames that a power cut may take away.
-            let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-            if busy != 0 {
-                return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(5), None));
-            }
+            begin_new_wal(&connection)?;
             connection.execute("DELETE FROM log WHERE id >= ?1", [signed(end.raw())])?;
             // Writing the same again is a commit of its own, and with it a flush that must succeed.
             connection.execute("UPDATE cut SET compacted = compacted", [])?;
             Ok(connection)
         });
-        self.connection = Some(outcome.map_err(|error| self.failure(&error))?);
+        self.connection = Some(outcome.map_err(|error| self.failure_before_writing(&error))?);
+        self.unclean = false;
         self.count_pages();
         Ok(())
     }
@@ -174,6 +214,7 @@ impl Log for SqliteLog {
             let outcome =
                 connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES_PER_STEP})"));
             if let Err(error) = outcome {
+                self.unclean = true;
                 tracing::warn!(%error, "free pages could not be given back to the file system");
             }
             self.count_pages();
@@ -194,15 +235,30 @@ impl Log for SqliteLog {
     }
 }
 
-/// A connection as this process wants it, to a file that is there.
-pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// Moves everything into the file, flushes it and empties the WAL.
+fn begin_new_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    match busy {
+        0 => Ok(()),
+        _ => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None)),
+    }
+}
+
+/// What a new file is told before anything is in it; to an old one it would be a write.
+const NEW_FILE: &str = "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;";
+
+/// A connection as this process wants it, to a file that is there; `first` is run before all else.
+pub(crate) fn connect(path: &Path, files: &dyn FileLayer, first: &str) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = match files.name() {
+        Some(name) => Connection::open_with_flags_and_vfs(path, flags, name)?,
+        None => Connection::open_with_flags(path, flags)?,
+    };
+    connection.execute_batch(first)?;
+    // Nothing here writes: a repair must not add to a WAL that it is about to replace.
     // 1 MiB of cache holds the table's upper pages and a usual batch; a larger batch spills into the WAL.
     connection.execute_batch(
-        "PRAGMA page_size = 8192;
-         PRAGMA auto_vacuum = INCREMENTAL;
-         PRAGMA journal_mode = WAL;
+        "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA cache_size = -1024;
          PRAGMA wal_autocheckpoint = 0;
@@ -215,11 +271,11 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Makes the file under another name first: a file under its own name is always whole, so an empty one is
 /// damage.
-fn make(directory: &Path, path: &Path) -> Result<(), OpenError> {
+fn make(directory: &Path, path: &Path, files: &dyn FileLayer) -> Result<(), OpenError> {
     let unfinished = directory.join("store.new");
     let failed = |source| OpenError::Directory { path: unfinished.clone(), source };
     std::fs::File::create(&unfinished).map_err(failed)?;
-    let tables = connect(&unfinished).and_then(|connection| {
+    let tables = connect(&unfinished, files, NEW_FILE).and_then(|connection| {
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE;
              CREATE TABLE log (

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod checksum;
+mod files;
 mod lock;
 mod log;
 mod wal;
@@ -27,6 +28,7 @@ use crate::index::HistoryLimits;
 use crate::shared::{Shared, StoreStats};
 use crate::writer::{DISCARD_BACKLOG_ROWS, Outcome, Writer};
 
+pub use self::files::{FileLayer, SystemFiles};
 use self::lock::DirectoryLock;
 use self::log::SqliteLog;
 
@@ -52,12 +54,19 @@ pub struct Options {
     pub size_limit_bytes: u64,
     /// Tells when keys expire and history ages.
     pub clock: Arc<dyn Clock>,
+    /// What the files are written through.
+    pub files: Arc<dyn FileLayer>,
 }
 
 impl Options {
     /// The usual bounds. Everything is kept in memory too, so 4 GiB is far beyond one machine's cluster.
     pub fn new(clock: Arc<dyn Clock>) -> Options {
-        Options { history: HistoryLimits::default(), size_limit_bytes: 4 << 30, clock }
+        Options {
+            history: HistoryLimits::default(),
+            size_limit_bytes: 4 << 30,
+            clock,
+            files: Arc::new(SystemFiles),
+        }
     }
 }
 
@@ -158,7 +167,7 @@ impl SqliteStore {
         let failed = |source| OpenError::Directory { path: directory.to_owned(), source };
         std::fs::create_dir_all(directory).map_err(failed)?;
         let lock = DirectoryLock::take(directory)?;
-        let (log, recovered) = SqliteLog::open(directory, options.size_limit_bytes)?;
+        let (log, recovered) = SqliteLog::open(directory, options.size_limit_bytes, options.files)?;
         let shared = Arc::new(Shared::new(recovered.index));
         let found = (recovered.rows, recovered.garbage);
         let writer = Writer::new(log, shared.clone(), options.clock, options.history, found);
