@@ -101,6 +101,7 @@ impl Api {
             bookmark_at: query.bookmarks.then(|| next_bookmark(now, end)),
             due: None,
             held: None,
+            delivered: Revision::default(),
             over: false,
         };
         futures::stream::unfold(live, |mut live| async move {
@@ -133,6 +134,8 @@ struct Live {
     due: Option<Revision>,
     /// An event behind that bookmark.
     held: Option<Event>,
+    /// The newest event's revision. The store's may be behind it: that is raised after the event is queued.
+    delivered: Revision,
     over: bool,
 }
 
@@ -164,6 +167,9 @@ impl Live {
                 self.held = Some(event.clone());
                 return Some(Ok(bookmark(self.kind, due, false)));
             }
+            if let Ok(event) = &event {
+                self.delivered = event.revision().max(self.delivered);
+            }
             match event.map_err(|error| ended(&error)).and_then(|event| self.translate(&event)) {
                 Ok(Some(event)) => return Some(Ok(event)),
                 Ok(None) => {}
@@ -191,7 +197,7 @@ impl Live {
                 () = until(self.end) => return Waited::End,
                 () = until(self.bookmark_at) => {
                     self.bookmark_at = Some(next_bookmark(Instant::now(), self.end));
-                    self.due = Some(self.store.revision());
+                    self.due = Some(self.store.revision().max(self.delivered));
                 }
                 event = self.watcher.next() => return Waited::Event(event),
             }
