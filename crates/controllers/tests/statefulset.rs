@@ -50,7 +50,12 @@ impl Cluster {
         let mut tasks = JoinSet::new();
         // The default namespace with its service account, without which no pod is made.
         bootstrap::ensure(&api, Ipv4Addr::LOCALHOST, 6443).await.expect("the cluster is made");
-        tasks.spawn(controllers::statefulset::run(client.clone(), clock, stop.clone()));
+        tasks.spawn(controllers::statefulset::run(
+            client.clone(),
+            clock,
+            CancellationToken::new(),
+            stop.clone(),
+        ));
         tasks.spawn(be_the_nodes(client.named("nodes")));
         Cluster { client, stop, tasks }
     }

@@ -18,6 +18,7 @@ use model::clock::Clock;
 use network::pod_network::PodNetwork;
 use runtime::api::{ContainerState, Images, Runtime, RuntimeEvent};
 use storage::driver::Driver;
+use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,7 @@ pub struct Agent {
     context: Arc<Context>,
     directory: Arc<Directory>,
     event_writer: Mutex<Option<EventWriter>>,
+    images_came: Arc<Notify>,
 }
 
 impl Agent {
@@ -65,12 +67,19 @@ impl Agent {
             context: Arc::new(context),
             directory: Arc::default(),
             event_writer: Mutex::new(Some(writer)),
+            images_came: Arc::default(),
         }
     }
 
     /// Logs, exec and attach of this node's containers.
     pub fn gateway(&self) -> Arc<dyn NodeGateway> {
         Arc::new(Gateway::new(Arc::clone(&self.context), Arc::clone(&self.directory)))
+    }
+
+    /// Says that images came to this node in another way than by a pull: whoever waits for one tries again at
+    /// once instead of after its back-off.
+    pub fn images_came(&self) {
+        self.images_came.notify_one();
     }
 
     /// Runs until cancelled. Containers stay as they are; the next run finds them again.
@@ -86,7 +95,7 @@ impl Agent {
         beside.spawn(registration::run(Arc::clone(&self.context)));
         let mut agent = Loop::new(Arc::clone(&self.context), Arc::clone(&self.directory));
         tokio::select! {
-            () = agent.run() => {}
+            () = agent.run(&self.images_came) => {}
             () = cancel.cancelled() => {}
         }
         Ok(())
@@ -132,7 +141,7 @@ impl Loop {
         }
     }
 
-    async fn run(&mut self) {
+    async fn run(&mut self, images_came: &Notify) {
         // Subscribed before listing: what ends in between is then in both, never in neither.
         let mut runtime_events = self.context.runtime.events();
         self.found = adopt::find(&self.context).await;
@@ -152,6 +161,7 @@ impl Loop {
                 Some(change) = secrets.next() => self.referred(ReferredKind::Secret, change),
                 Some(change) = claims.next() => self.referred(ReferredKind::Claim, change),
                 event = runtime_events.recv() => self.runtime_said(event),
+                () = images_came.notified() => self.pull_again(),
                 Some(done) = self.tasks.join_next_with_id() => {
                     self.task_done(done);
                     for _ in 0..BATCH_MAX {
@@ -365,6 +375,15 @@ impl Loop {
                         state.not_before = None;
                     }
                 }
+                self.marked.insert(uid.clone());
+            }
+        }
+    }
+
+    /// Lets every container that waits for its image try again.
+    fn pull_again(&mut self) {
+        for (uid, worker) in &mut self.workers {
+            if worker.pull_again() {
                 self.marked.insert(uid.clone());
             }
         }

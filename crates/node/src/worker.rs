@@ -2,7 +2,7 @@
 //!
 //! Synchronous; it must never wait. What changes here is read by [`crate::plan`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -61,6 +61,8 @@ pub(crate) struct Worker {
     pub(crate) ending: CancellationToken,
     /// Until when a status that only shows progress is kept back.
     pub(crate) held_until: Option<Timestamp>,
+    /// Containers whose start was under way when images came.
+    images_came: BTreeSet<String>,
 }
 
 impl Worker {
@@ -73,6 +75,7 @@ impl Worker {
             forgotten: false,
             ending: CancellationToken::new(),
             held_until: None,
+            images_came: BTreeSet::new(),
         }
     }
 
@@ -189,6 +192,7 @@ impl Worker {
             return;
         };
         let early = self.early_exits.remove(&started.id);
+        self.images_came.remove(name);
         let state = self.view.containers.entry(name.to_owned()).or_default();
         replace(state, attempt, now);
         let instance = Instance {
@@ -215,11 +219,32 @@ impl Worker {
             state.pull_failures = state.pull_failures.saturating_add(1);
             let doubled = PULL_BACKOFF_SECONDS_MIN << (state.pull_failures - 1).min(5);
             let seconds = doubled.min(PULL_BACKOFF_SECONDS_MAX);
-            state.not_before = Some(now + SignedDuration::from_secs(seconds));
+            let again = self.images_came.contains(name);
+            state.not_before = (!again).then_some(now + SignedDuration::from_secs(seconds));
         } else {
             state.not_before = Some(now + SignedDuration::from_secs(CONFIG_RETRY_SECONDS));
         }
         state.waiting = Some(failure.waiting);
+        self.images_came.remove(name);
+    }
+
+    /// Ends the back-off of containers that have no image; true when there was one.
+    pub(crate) fn pull_again(&mut self) -> bool {
+        let mut some = false;
+        for state in self.view.containers.values_mut() {
+            let reason = state.waiting.as_ref().map(|waiting| waiting.reason.as_str());
+            if matches!(reason, Some("ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull")) {
+                state.not_before = None;
+                some = true;
+            }
+        }
+        // A pull that is under way may be of one of them, and fail only later.
+        let starting = self.view.in_flight.iter().filter_map(|key| match key {
+            Key::Container(name) => Some(name.clone()),
+            _ => None,
+        });
+        self.images_came.extend(starting);
+        some
     }
 
     fn exited(&mut self, name: &str, id: ContainerId, terminated: ContainerStateTerminated) {

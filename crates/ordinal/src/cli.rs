@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
 
 /// Exit codes, as `--help` shows them.
 const AFTER_HELP: &str = "\
@@ -48,12 +49,23 @@ pub(crate) struct DataDirArgument {
     pub(crate) data_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum RuntimeChoice {
     /// Real containers (needs root).
+    #[default]
     Native,
     /// Pods that are only values: start, become ready and end by themselves (needs nothing).
     Simulated,
+}
+
+impl std::fmt::Display for RuntimeChoice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            RuntimeChoice::Native => "native",
+            RuntimeChoice::Simulated => "simulated",
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -66,9 +78,9 @@ pub(crate) struct UpArguments {
     /// Write the administrator's kubeconfig here and leave the user's own alone.
     #[arg(long, value_name = "FILE")]
     pub(crate) write_kubeconfig: Option<PathBuf>,
-    /// What runs containers.
-    #[arg(long, value_enum, default_value = "native")]
-    pub(crate) runtime: RuntimeChoice,
+    /// What runs containers; a cluster stays with it [default: native, or what the cluster had before]
+    #[arg(long, value_enum)]
+    pub(crate) runtime: Option<RuntimeChoice>,
     /// Apply this manifest once the API answers; may be given several times.
     #[arg(short = 'f', long = "filename", value_name = "MANIFEST")]
     pub(crate) manifests: Vec<PathBuf>,

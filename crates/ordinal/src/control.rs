@@ -61,8 +61,13 @@ pub(crate) fn listen(data_dir: &DataDir) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers until stopped.
-pub(crate) async fn serve(listener: UnixListener, images: Arc<dyn Images>, stop: CancellationToken) {
+/// Answers until stopped. `imported` is called after each import.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    images: Arc<dyn Images>,
+    imported: Arc<dyn Fn() + Send + Sync>,
+    stop: CancellationToken,
+) {
     let tasks = TaskTracker::new();
     let places = Arc::new(Semaphore::new(REQUESTS_MAX));
     loop {
@@ -78,10 +83,10 @@ pub(crate) async fn serve(listener: UnixListener, images: Arc<dyn Images>, stop:
             },
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (images, stop) = (Arc::clone(&images), stop.clone());
+        let (images, imported, stop) = (Arc::clone(&images), Arc::clone(&imported), stop.clone());
         tasks.spawn(async move {
             let _place = place;
-            if let Err(error) = answer(stream, images.as_ref(), &stop).await {
+            if let Err(error) = answer(stream, images.as_ref(), imported.as_ref(), &stop).await {
                 tracing::debug!("a control request failed: {error:#}");
             }
         });
@@ -90,18 +95,29 @@ pub(crate) async fn serve(listener: UnixListener, images: Arc<dyn Images>, stop:
     tasks.wait().await;
 }
 
-async fn answer(stream: UnixStream, images: &dyn Images, stop: &CancellationToken) -> Result<()> {
+async fn answer(
+    stream: UnixStream,
+    images: &dyn Images,
+    imported: &(dyn Fn() + Send + Sync),
+    stop: &CancellationToken,
+) -> Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
-    let imported = |result: Result<Vec<Image>, runtime::api::ImageError>| match result {
+    let listed = |result: Result<Vec<Image>, runtime::api::ImageError>| match result {
         Ok(images) => Answer::Images(images),
         Err(error) => Answer::Failed(error.to_string()),
     };
     let answer = match serde_json::from_str(&line) {
         Ok(Request::Stop) => Answer::Done,
-        Ok(Request::Import(path)) => imported(images.import(path).await),
-        Ok(Request::Images) => imported(images.list().await),
+        Ok(Request::Import(path)) => {
+            let result = images.import(path).await;
+            if result.is_ok() {
+                imported();
+            }
+            listed(result)
+        }
+        Ok(Request::Images) => listed(images.list().await),
         Err(error) => Answer::Failed(format!("the request is not understood: {error}")),
     };
     let stopping = matches!(answer, Answer::Done);

@@ -7,6 +7,7 @@
 //! kubeconfig       the administrator's     network/  pod addresses
 //! ```
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +19,7 @@ use ipnet::Ipv4Net;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::DataDirArgument;
+use crate::cli::{DataDirArgument, RuntimeChoice};
 use crate::machine_id;
 
 /// What stays the same over the life of a cluster.
@@ -30,6 +31,21 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) pod_range: Ipv4Net,
     pub(crate) service_range: Ipv4Net,
+    /// What runs its containers: pods of the one are nothing to the other.
+    #[serde(default)]
+    pub(crate) runtime: RuntimeChoice,
+    /// The kubeconfigs in which its administrator's key is, for `ordinal down` to take it out again.
+    #[serde(default)]
+    pub(crate) kubeconfigs: Vec<PathBuf>,
+}
+
+/// What was asked for on the command line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Asked {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) pod_range: Option<Ipv4Net>,
+    pub(crate) service_range: Option<Ipv4Net>,
+    pub(crate) runtime: Option<RuntimeChoice>,
 }
 
 impl Settings {
@@ -135,7 +151,7 @@ impl DataDir {
             let mut holder = String::new();
             file.read_to_string(&mut holder)?;
             bail!(
-                "a cluster runs in {} already (process {}); stop it, or choose another --data-dir and --listen",
+                "{} is in use already (process {}); stop it, or choose another --data-dir and --listen",
                 self.0.display(),
                 holder.trim()
             );
@@ -165,41 +181,36 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("write {}", path.display()))
 }
 
-/// Settings of a new cluster; of an old one what was asked for now, where it may change.
-pub(crate) fn settle(
-    data_dir: &DataDir,
-    listen: Option<SocketAddr>,
-    pod_range: Option<Ipv4Net>,
-    service_range: Option<Ipv4Net>,
-) -> Result<Settings> {
-    let settings = match data_dir.settings()? {
-        Some(old) => {
-            let fixed = [
-                ("--pod-cidr", pod_range, old.pod_range),
-                ("--service-cidr", service_range, old.service_range),
-            ];
-            for (flag, asked, had) in fixed {
-                if asked.is_some_and(|asked| asked != had) {
-                    bail!(
-                        "{flag} of this cluster is {had} and cannot change; use an empty --data-dir for another"
-                    );
-                }
-            }
-            Settings { listen: listen.unwrap_or(old.listen), ..old }
-        }
-        None => {
-            let id = u32::from_be_bytes(machine_id::random()?);
-            Settings {
-                id: format!("{id:08x}"),
-                node_name: machine_id::node_name(),
-                listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 6443))),
-                pod_range: free_range(pod_range, 244)?,
-                service_range: free_range(service_range, 96)?,
-            }
-        }
+/// Settings of a new cluster; of an old one what was asked for now, where it may change. Nothing is written.
+pub(crate) fn settle(data_dir: &DataDir, asked: Asked) -> Result<Settings> {
+    let Some(old) = data_dir.settings()? else {
+        let id = u32::from_be_bytes(machine_id::random()?);
+        return Ok(Settings {
+            id: format!("{id:08x}"),
+            node_name: machine_id::node_name(),
+            listen: asked.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 6443))),
+            pod_range: free_range(asked.pod_range, 244)?,
+            service_range: free_range(asked.service_range, 96)?,
+            runtime: asked.runtime.unwrap_or_default(),
+            kubeconfigs: Vec::new(),
+        });
     };
-    data_dir.write_settings(&settings)?;
-    Ok(settings)
+    same(data_dir, "--pod-cidr", asked.pod_range, old.pod_range)?;
+    same(data_dir, "--service-cidr", asked.service_range, old.service_range)?;
+    same(data_dir, "--runtime", asked.runtime, old.runtime)?;
+    Ok(Settings { listen: asked.listen.unwrap_or(old.listen), ..old })
+}
+
+/// Refuses what cannot change.
+fn same<T: PartialEq + Display>(data_dir: &DataDir, flag: &str, asked: Option<T>, had: T) -> Result<()> {
+    if asked.is_none_or(|asked| asked == had) {
+        return Ok(());
+    }
+    let path = data_dir.root().display();
+    bail!(
+        "the cluster in {path} was made with {flag} {had}, which cannot change; leave {flag} out, or name an \
+         empty --data-dir for another cluster"
+    );
 }
 
 /// The range asked for, or the first `10.x.0.0/16` from `first` on that no route of this machine touches.
@@ -249,12 +260,32 @@ mod tests {
     fn settings_are_kept_and_ranges_cannot_change() {
         let directory = tempfile::tempdir().expect("a directory");
         let data_dir = DataDir(directory.path().to_owned());
-        let first = settle(&data_dir, None, None, None).expect("settles");
+        let first = settle(&data_dir, Asked::default()).expect("settles");
+        assert!(data_dir.settings().expect("reads").is_none(), "nothing is written yet");
+        data_dir.write_settings(&first).expect("writes");
         let listen = SocketAddr::from(([127, 0, 0, 1], 7443));
-        let second = settle(&data_dir, Some(listen), None, None).expect("settles again");
+        let second =
+            settle(&data_dir, Asked { listen: Some(listen), ..Asked::default() }).expect("settles again");
         assert_eq!((second.id, second.listen), (first.id, listen));
         let other = Some("172.30.0.0/16".parse().expect("a range"));
-        settle(&data_dir, None, other, None).expect_err("cannot change");
+        settle(&data_dir, Asked { pod_range: other, ..Asked::default() }).expect_err("cannot change");
+    }
+
+    #[test]
+    fn a_cluster_stays_with_its_runtime() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let data_dir = DataDir(directory.path().to_owned());
+        let asked = |runtime| Asked { runtime, ..Asked::default() };
+        let simulated = Some(RuntimeChoice::Simulated);
+        data_dir.write_settings(&settle(&data_dir, asked(simulated)).expect("settles")).expect("writes");
+        settle(&data_dir, asked(simulated)).expect("the same again");
+        let found = settle(&data_dir, asked(None)).expect("the one it has");
+        assert_eq!(found.runtime, RuntimeChoice::Simulated);
+        let error = settle(&data_dir, asked(Some(RuntimeChoice::Native))).expect_err("another").to_string();
+        assert!(
+            error.contains("was made with --runtime simulated") && error.contains("--data-dir"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ const STOP_POLL: Duration = Duration::from_millis(50);
 /// Carries the command out.
 pub(crate) async fn run(arguments: &DownArguments) -> Result<()> {
     let data_dir = DataDir::find(&arguments.data_dir)?;
-    let Some(settings) = data_dir.settings()? else {
+    let Some(mut settings) = data_dir.settings()? else {
         output::line(format_args!("there is no cluster in {}", data_dir.root().display()));
         return Ok(());
     };
@@ -27,19 +27,23 @@ pub(crate) async fn run(arguments: &DownArguments) -> Result<()> {
         stop(&data_dir).await?;
     }
     let lock = data_dir.lock()?;
-    if rustix::process::geteuid().is_root() {
-        remove(&data_dir, &settings).await?;
+    remove(&data_dir, &settings).await?;
+    let name = kubeconfig::context_name(data_dir.root(), &settings.id);
+    let mut left = Vec::new();
+    for path in std::mem::take(&mut settings.kubeconfigs) {
+        if let Err(error) = kubeconfig::remove_from(&path, &name) {
+            tracing::warn!("take the context {name} out of {}: {error:#}", path.display());
+            left.push(path);
+        }
     }
-    let context = kubeconfig::context_name(data_dir.root(), &settings.id);
-    if let Err(error) = kubeconfig::remove_from_users(&context) {
-        tracing::warn!("take the context out of the kubeconfig: {error:#}");
-    }
+    settings.kubeconfigs = left;
     if arguments.delete_data {
         drop(lock);
         std::fs::remove_dir_all(data_dir.root())
             .with_context(|| format!("remove {}", data_dir.root().display()))?;
         output::line("the cluster and its data are gone");
     } else {
+        data_dir.write_settings(&settings)?;
         let path = data_dir.root().display();
         output::line(format_args!(
             "the cluster is down; its data stays in {path} (remove it with: ordinal down --data-dir {path} --delete-data)"
@@ -61,8 +65,12 @@ async fn stop(data_dir: &DataDir) -> Result<()> {
     Ok(())
 }
 
-/// Containers first, then what they used.
-async fn remove(data_dir: &DataDir, settings: &Settings) -> Result<()> {
+/// Removes what the cluster made on this machine outside its directory: containers first, then what they
+/// used. Without root there is nothing.
+pub(crate) async fn remove(data_dir: &DataDir, settings: &Settings) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
     let (root, id) = (data_dir.path("runtime"), settings.id.clone());
     let node = data_dir.path("node");
     tokio::task::spawn_blocking(move || -> Result<()> {

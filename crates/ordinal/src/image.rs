@@ -13,17 +13,26 @@ use crate::cli::{ImageArguments, ImageCommand};
 use crate::control::{self, Answer, Request};
 use crate::data_dir::DataDir;
 use crate::output;
+use crate::traces::Traces;
 
 /// Carries the command out.
 pub(crate) async fn run(arguments: ImageArguments) -> Result<()> {
     match arguments.command {
         ImageCommand::Import { data_dir, files } => {
             let data_dir = DataDir::find(&data_dir)?;
-            data_dir.create()?;
+            let mut traces = Some(Traces::before(&data_dir));
             for file in files {
                 let file = std::path::absolute(file)?;
                 let name = file.display().to_string();
-                let images = import(&data_dir, file).await.with_context(|| format!("import {name}"))?;
+                let imported = import(&data_dir, file).await.with_context(|| format!("import {name}"));
+                let images = match (imported, traces.take()) {
+                    (Ok(images), _) => images,
+                    (Err(error), traces) => {
+                        // Only where no earlier file of this command brought images.
+                        traces.into_iter().for_each(Traces::remove);
+                        return Err(error);
+                    }
+                };
                 for image in images {
                     output::line(format_args!("imported {}", image.tags.join(", ")));
                 }
@@ -31,7 +40,6 @@ pub(crate) async fn run(arguments: ImageArguments) -> Result<()> {
         }
         ImageCommand::List { data_dir } => {
             let data_dir = DataDir::find(&data_dir)?;
-            data_dir.create()?;
             let images = ask(&data_dir, Request::Images, async |images| images.list().await).await?;
             let mut rows: Vec<Vec<String>> = images.iter().flat_map(rows).collect();
             rows.sort();
@@ -57,6 +65,11 @@ async fn ask(
             Answer::Done | Answer::Failed(_) => Ok(Vec::new()),
         };
     }
+    let importing = matches!(request, Request::Import(_));
+    if !importing && !data_dir.path("images").exists() {
+        return Ok(Vec::new());
+    }
+    data_dir.create()?;
     let _lock = data_dir.lock()?;
     let store = Store::open(data_dir.path("images"), StoreOptions::default())?;
     Ok(here(Arc::new(store)).await?)

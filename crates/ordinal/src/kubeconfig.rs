@@ -41,12 +41,31 @@ pub(crate) fn config(name: &str, server: &str, certificates: &Certificates) -> V
     })
 }
 
+/// Refuses a file to be written that holds anything else than a cluster of Ordinal's.
+pub(crate) fn check_own(path: &Path) -> Result<()> {
+    let user = read(path)?.unwrap_or_else(|| json!({}));
+    let foreign = |name: &str| name != "ordinal" && !name.starts_with("ordinal-");
+    let clusters = user["clusters"].as_array().map_or(&[][..], Vec::as_slice);
+    let found = clusters.iter().filter_map(|one| one["name"].as_str()).find(|name| foreign(name));
+    if !user.is_object() || found.is_some() {
+        bail!(
+            "{} holds something else ({}) and would be written over; name another file, or leave \
+             --write-kubeconfig out to have a context added to your kubeconfig",
+            path.display(),
+            found.map_or_else(|| "no kubeconfig".to_owned(), |name| format!("the cluster {name}"))
+        );
+    }
+    Ok(())
+}
+
 /// Writes a config as a file of its own.
 pub(crate) fn write(path: &Path, config: &Value) -> Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
     }
-    write_private(path, render(config)?.as_bytes())
+    // What a link leads to is written, not the link.
+    let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    write_private(&file, render(config)?.as_bytes())
 }
 
 /// Puts a config's entries into another, over those of the same names.
@@ -86,27 +105,37 @@ pub(crate) fn remove(user: &mut Value, name: &str) -> bool {
     removed
 }
 
-/// Puts a config into the user's kubeconfig; gives its path.
-pub(crate) fn merge_into_users(ours: &Value) -> Result<PathBuf> {
-    let path = users_path()?;
-    let mut user = read(&path)?.unwrap_or_else(|| json!({}));
-    merge(&mut user, ours).with_context(|| format!("merge into {}", path.display()))?;
-    write(&path, &user)?;
-    Ok(path)
+/// True when nothing of use is left.
+fn is_bare(user: &Value) -> bool {
+    let Some(user) = user.as_object() else { return false };
+    user.iter().all(|(key, value)| match key.as_str() {
+        "apiVersion" | "kind" | "current-context" => true,
+        _ => value.is_null() || value.as_array().is_some_and(Vec::is_empty) || *value == json!({}),
+    })
 }
 
-/// Takes a context out of the user's kubeconfig.
-pub(crate) fn remove_from_users(name: &str) -> Result<()> {
-    let path = users_path()?;
-    let Some(mut user) = read(&path)? else { return Ok(()) };
-    if remove(&mut user, name) {
-        write(&path, &user)?;
+/// Puts a config into a file that may hold others.
+pub(crate) fn merge_into(path: &Path, ours: &Value) -> Result<()> {
+    let mut user = read(path)?.unwrap_or_else(|| json!({}));
+    merge(&mut user, ours).with_context(|| format!("merge into {}", path.display()))?;
+    write(path, &user)
+}
+
+/// Takes a context with its key out of a file; the file goes when nothing else was in it.
+pub(crate) fn remove_from(path: &Path, name: &str) -> Result<()> {
+    let Some(mut user) = read(path)? else { return Ok(()) };
+    if !remove(&mut user, name) {
+        return Ok(());
     }
-    Ok(())
+    if !is_bare(&user) {
+        return write(path, &user);
+    }
+    let file = std::fs::canonicalize(path).with_context(|| format!("find {}", path.display()))?;
+    std::fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))
 }
 
 /// The first file of KUBECONFIG, or `~/.kube/config`.
-fn users_path() -> Result<PathBuf> {
+pub(crate) fn users_path() -> Result<PathBuf> {
     if let Some(list) = std::env::var_os("KUBECONFIG")
         && let Some(first) = std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty())
     {
@@ -174,5 +203,45 @@ mod tests {
             &std::fs::metadata(&path).expect("is there").permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_is_taken_out_of_a_file_and_a_file_of_its_own_goes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (own, shared) = (directory.path().join("own"), directory.path().join("shared"));
+        write(&own, &ours("ordinal-1")).expect("writes");
+        remove_from(&own, "ordinal-2").expect("is not there");
+        assert!(own.exists());
+        remove_from(&own, "ordinal-1").expect("removes");
+        assert!(!own.exists());
+        write(&shared, &ours("work")).expect("writes");
+        merge_into(&shared, &ours("ordinal-1")).expect("merges");
+        remove_from(&shared, "ordinal-1").expect("removes");
+        let left = read(&shared).expect("reads").expect("is there");
+        assert_eq!((&left["clusters"], &left["users"]), (&ours("work")["clusters"], &ours("work")["users"]));
+    }
+
+    #[test]
+    fn a_file_with_other_clusters_is_not_written_over() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config");
+        check_own(&path).expect("is not there");
+        write(&path, &ours("ordinal-1")).expect("writes");
+        check_own(&path).expect("is Ordinal's");
+        write(&path, &ours("work")).expect("writes");
+        assert!(check_own(&path).expect_err("is another's").to_string().contains("the cluster work"));
+        std::fs::write(&path, "- no\n- kubeconfig\n").expect("writes");
+        check_own(&path).expect_err("is something else");
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (link, file) = (directory.path().join("link"), directory.path().join("file"));
+        write(&file, &ours("work")).expect("writes");
+        std::os::unix::fs::symlink(&file, &link).expect("links");
+        merge_into(&link, &ours("ordinal")).expect("merges");
+        assert!(link.is_symlink());
+        assert_eq!(read(&file).expect("reads").expect("is there")["current-context"], "ordinal");
     }
 }

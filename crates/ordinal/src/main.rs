@@ -17,9 +17,11 @@ mod kubeconfig;
 mod machine_id;
 mod output;
 mod pki_files;
+mod port;
 mod remote;
 mod status;
 mod supervise;
+mod traces;
 mod up;
 
 use std::process::ExitCode;

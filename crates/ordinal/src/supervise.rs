@@ -55,6 +55,11 @@ impl Supervisor {
         });
     }
 
+    /// Runs something beside the parts, once; it must end by itself, at the stop at the latest.
+    pub(crate) fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
     /// Waits until every part has ended; `stop` must have been given.
     pub(crate) async fn ended(&self) {
         self.tasks.close();

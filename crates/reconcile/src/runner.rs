@@ -124,12 +124,14 @@ pub fn watch<K: Typed, E: 'static>(
 }
 
 /// Runs a controller until `stop` is cancelled. What is being carried out then is dropped between two
-/// writes, which is safe for the same reason that a crash there is.
+/// writes, which is safe for the same reason that a crash there is. `ready` is cancelled once the first
+/// picture is complete.
 pub async fn run<C: Controller>(
     controller: C,
     view: C::View,
     events: Vec<BoxStream<'static, Event<C>>>,
     clock: Arc<dyn Clock>,
+    ready: CancellationToken,
     stop: CancellationToken,
 ) {
     let mut events = futures::stream::select_all(events);
@@ -161,6 +163,9 @@ pub async fn run<C: Controller>(
                     state.apply(event);
                 }
                 state.unpark();
+                if state.view.is_synced() {
+                    ready.cancel();
+                }
             }
             Wake::Due => {}
         }

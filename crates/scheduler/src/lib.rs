@@ -39,8 +39,8 @@ use view::{Event, View};
 /// Who the scheduler is: pods that name another in `spec.schedulerName` are not its own.
 pub const NAME: &str = "default-scheduler";
 
-/// Runs the scheduler until `stop` is cancelled.
-pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// Runs the scheduler until `stop` is cancelled. `ready` is cancelled once the first picture is complete.
+pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken, stop: CancellationToken) {
     let client = client.named(NAME);
     let (recorder, writer) = Recorder::new(client.clone(), NAME, Arc::clone(&clock));
     let events = vec![
@@ -51,7 +51,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
         runner::watch(&client, Event::Classes),
     ];
     let scheduler = Scheduler { executor: Executor { client, recorder } };
-    tokio::join!(runner::run(scheduler, View::default(), events, clock, stop), writer.run());
+    tokio::join!(runner::run(scheduler, View::default(), events, clock, ready, stop), writer.run());
 }
 
 struct Scheduler {

@@ -46,7 +46,8 @@ pub const ENDPOINTS_MANAGED_BY_LABEL: &str = "endpoints.kubernetes.io/managed-by
 pub const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 
 /// Runs the controller until `stop` is cancelled.
-pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// `ready` is cancelled once the first picture is complete.
+pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken, stop: CancellationToken) {
     let client = client.named(NAME);
     let events = vec![
         runner::watch(&client, Event::Services),
@@ -55,7 +56,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
         runner::watch(&client, Event::Endpoints),
     ];
     let controller = EndpointsOfServices { client };
-    runner::run(controller, View::default(), events, clock, stop).await;
+    runner::run(controller, View::default(), events, clock, ready, stop).await;
 }
 
 /// The controller as the runner drives it.

@@ -35,10 +35,12 @@ mod tests;
 pub const NAME: &str = "generic-garbage-collector";
 
 /// Runs the controller over `resources` until `stop` is cancelled.
+/// `ready` is cancelled once the first picture is complete.
 pub async fn run(
     client: Client,
     clock: Arc<dyn Clock>,
     resources: Vec<ApiResource>,
+    ready: CancellationToken,
     stop: CancellationToken,
 ) {
     let client = client.named(NAME);
@@ -46,7 +48,7 @@ pub async fn run(
     let resources = Arc::new(view::Resources::new(watched));
     let events = (0..resources.len()).map(|index| source::watch(client.clone(), &resources, index)).collect();
     let view = View::new(Arc::clone(&resources));
-    runner::run(Collector { resources, client }, view, events, clock, stop).await;
+    runner::run(Collector { resources, client }, view, events, clock, ready, stop).await;
 }
 
 /// The controller as the runner drives it.

@@ -46,10 +46,12 @@ pub const SYSTEM: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 const SYSTEM_PAUSE: Duration = Duration::from_millis(250);
 
 /// Runs the controller over `resources` until `stop` is cancelled.
+/// `ready` is cancelled once the first picture is complete.
 pub async fn run(
     client: Client,
     clock: Arc<dyn Clock>,
     resources: Vec<ApiResource>,
+    ready: CancellationToken,
     stop: CancellationToken,
 ) {
     let client = client.named(NAME);
@@ -59,7 +61,7 @@ pub async fn run(
     let executor =
         Executor { client: client.clone(), clock: Arc::clone(&clock), contents: contents.into(), waits };
     let controller = Namespaces { executor };
-    let running = runner::run(controller, View::default(), events, clock, stop.clone());
+    let running = runner::run(controller, View::default(), events, clock, ready, stop.clone());
     tokio::join!(running, waker.run(stop.clone()), make_system_namespaces(&client, &stop));
 }
 

@@ -34,7 +34,8 @@ pub const NAME: &str = "node-controller";
 pub const LEASES: &str = "kube-node-lease";
 
 /// Runs the controller until `stop` is cancelled.
-pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// `ready` is cancelled once the first picture is complete.
+pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken, stop: CancellationToken) {
     let client = client.named(NAME);
     let (recorder, writer) = Recorder::new(client.clone(), NAME, Arc::clone(&clock));
     let leases = Scope { namespace: LEASES.to_owned(), ..Scope::default() };
@@ -45,7 +46,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
         reflect(client.clone(), leases).map(move |change| Event::Leases(change, leases_clock.now())).boxed(),
     ];
     let controller = Nodes { executor: Executor { client, recorder } };
-    tokio::join!(runner::run(controller, View::default(), events, clock, stop), writer.run());
+    tokio::join!(runner::run(controller, View::default(), events, clock, ready, stop), writer.run());
 }
 
 /// The controller as the runner drives it. A key is a node's name.

@@ -37,7 +37,14 @@ pub const ROOT_CA: &str = "kube-root-ca.crt";
 pub const ROOT_CA_KEY: &str = "ca.crt";
 
 /// Runs the controller until `stop` is cancelled. `root_ca` is the authority's certificate in PEM.
-pub async fn run(client: Client, clock: Arc<dyn Clock>, root_ca: String, stop: CancellationToken) {
+/// `ready` is cancelled once the first picture is complete.
+pub async fn run(
+    client: Client,
+    clock: Arc<dyn Clock>,
+    root_ca: String,
+    ready: CancellationToken,
+    stop: CancellationToken,
+) {
     let client = client.named(NAME);
     let named = |name: &str| {
         let field_selector = format!("metadata.name={name}");
@@ -49,7 +56,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, root_ca: String, stop: C
         reflect(client.clone(), named(ROOT_CA)).map(Event::Maps).boxed(),
     ];
     let controller = ServiceAccounts { root_ca, client };
-    runner::run(controller, View::default(), events, clock, stop).await;
+    runner::run(controller, View::default(), events, clock, ready, stop).await;
 }
 
 /// The controller as the runner drives it. A key is a namespace's name.

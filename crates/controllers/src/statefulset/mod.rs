@@ -52,7 +52,8 @@ fn set_kind() -> GroupVersionKind {
 }
 
 /// Runs the controller until `stop` is cancelled.
-pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// `ready` is cancelled once the first picture is complete.
+pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken, stop: CancellationToken) {
     let client = client.named(NAME);
     let (recorder, writer) = Recorder::new(client.clone(), NAME, Arc::clone(&clock));
     let events = vec![
@@ -63,7 +64,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
     ];
     let executor = Executor { client, recorder };
     let controller = StatefulSets { executor };
-    tokio::join!(runner::run(controller, View::default(), events, clock, stop), writer.run());
+    tokio::join!(runner::run(controller, View::default(), events, clock, ready, stop), writer.run());
 }
 
 /// The controller as the runner drives it.

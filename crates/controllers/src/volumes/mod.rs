@@ -88,10 +88,12 @@ impl fmt::Display for Key {
 }
 
 /// Runs the controller until `stop` is cancelled. Volumes of other drivers are left to their provisioners.
+/// `ready` is cancelled once the first picture is complete.
 pub async fn run(
     client: Client,
     drivers: Vec<Arc<dyn Driver>>,
     clock: Arc<dyn Clock>,
+    ready: CancellationToken,
     stop: CancellationToken,
 ) {
     let client = client.named(NAME);
@@ -107,7 +109,7 @@ pub async fn run(
     let sweeping = sweep::run(client.clone(), drivers.clone(), stop.clone());
     let executor = Executor::new(client, recorder, drivers);
     let controller = Volumes { executor, tries: HashMap::new() };
-    tokio::join!(runner::run(controller, view, events, clock, stop), writer.run(), sweeping);
+    tokio::join!(runner::run(controller, view, events, clock, ready, stop), writer.run(), sweeping);
 }
 
 /// The controller as the runner drives it.

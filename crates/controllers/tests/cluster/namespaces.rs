@@ -10,11 +10,11 @@ use crate::world::{Cluster, Found};
 const CA: &str = "-----BEGIN CERTIFICATE-----\n";
 
 fn run(cluster: &mut Cluster) {
-    let (client, clock, stop) = cluster.inputs();
-    cluster.run(controllers::service_account::run(client, clock, CA.to_owned(), stop));
-    let (client, clock, stop) = cluster.inputs();
+    let (client, clock, ready, stop) = cluster.inputs();
+    cluster.run(controllers::service_account::run(client, clock, CA.to_owned(), ready, stop));
+    let (client, clock, ready, stop) = cluster.inputs();
     let resources = cluster.resources.clone();
-    cluster.run(controllers::namespace::run(client, clock, resources, stop));
+    cluster.run(controllers::namespace::run(client, clock, resources, ready, stop));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,8 +33,8 @@ async fn a_node_whose_lease_is_not_renewed_becomes_unknown_and_its_pods_not_read
         .await;
     cluster.pod("web-0", json!({ "app": "web" })).await;
     cluster.pod_runs("web-0", "10.0.0.1", true).await;
-    let (client, clock, stop) = cluster.inputs();
-    cluster.run(controllers::node_lifecycle::run(client, clock, stop));
+    let (client, clock, synced, stop) = cluster.inputs();
+    cluster.run(controllers::node_lifecycle::run(client, clock, synced, stop));
     let touch = |round: u32| {
         let label = json!({ "metadata": { "labels": { "round": round.to_string() } } });
         cluster.client.patch::<Node>("", "node-a", "", kind, label)

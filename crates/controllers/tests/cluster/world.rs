@@ -83,18 +83,23 @@ impl Cluster {
     }
 
     /// What every controller is handed.
-    pub(crate) fn inputs(&self) -> (Client, Arc<dyn Clock>, CancellationToken) {
-        (self.client.clone(), Arc::clone(&self.clock) as Arc<dyn Clock>, self.stop.clone())
+    pub(crate) fn inputs(&self) -> (Client, Arc<dyn Clock>, CancellationToken, CancellationToken) {
+        (
+            self.client.clone(),
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
+            CancellationToken::new(),
+            self.stop.clone(),
+        )
     }
 
     pub(crate) fn run_endpoints(&mut self) {
-        let (client, clock, stop) = self.inputs();
-        self.run(controllers::endpoints::run(client, clock, stop));
+        let (client, clock, ready, stop) = self.inputs();
+        self.run(controllers::endpoints::run(client, clock, ready, stop));
     }
 
     pub(crate) fn run_garbage_collector(&mut self) {
-        let (client, clock, stop) = self.inputs();
-        self.run(controllers::garbage_collector::run(client, clock, self.resources.clone(), stop));
+        let (client, clock, ready, stop) = self.inputs();
+        self.run(controllers::garbage_collector::run(client, clock, self.resources.clone(), ready, stop));
     }
 
     /// Stops the controllers, which must end by themselves.

@@ -27,3 +27,9 @@ pub fn merge(value: &mut Value, patch: &Value) {
 pub fn strategic(original: &Value, patch: &Value, definition: &str) -> Result<Value, PatchError> {
     strategic::apply(crate::schema::definitions(), original, patch, definition)
 }
+
+/// Adds to what is wanted, as a strategic merge patch, the removal of what is only in what the same person
+/// applied before.
+pub fn add_removals(before: &Value, wanted: &mut Value, definition: &str) {
+    strategic::removals::add(crate::schema::definitions(), before, wanted, definition);
+}

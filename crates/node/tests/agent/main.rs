@@ -2,6 +2,7 @@
 
 mod crowd;
 mod fake;
+mod images;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ struct Cluster {
     network: Arc<FakeNetwork>,
     clock: Arc<dyn Clock>,
     agent: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
+    running: Option<Arc<Agent>>,
 }
 
 /// Makes what controllers would have made before the first pod.
@@ -42,7 +44,10 @@ async fn prepare(client: &Client) {
 
 impl Cluster {
     async fn start() -> Cluster {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Cluster::start_with(Arc::new(SystemClock)).await
+    }
+
+    async fn start_with(clock: Arc<dyn Clock>) -> Cluster {
         let api = Api::in_memory(Arc::clone(&clock));
         let client = Client::new(api.transport(), "kubelet");
         prepare(&client).await;
@@ -53,6 +58,7 @@ impl Cluster {
             network: Arc::default(),
             clock,
             agent: None,
+            running: None,
         };
         cluster.start_agent();
         cluster
@@ -75,7 +81,7 @@ impl Cluster {
             labels: BTreeMap::new(),
             version: "v1.37.0-test".to_owned(),
         };
-        let agent = Agent::new(
+        let agent = Arc::new(Agent::new(
             config,
             self.client.clone(),
             self.runtime.clone(),
@@ -83,7 +89,8 @@ impl Cluster {
             self.network.clone(),
             Vec::new(),
             Arc::clone(&self.clock),
-        );
+        ));
+        self.running = Some(Arc::clone(&agent));
         let cancel = CancellationToken::new();
         let stop = cancel.clone();
         let task = tokio::spawn(async move { agent.run(stop).await.expect("runs") });

@@ -1,14 +1,16 @@
 //! Manifests named on the command line: read, and applied in their order.
 //!
-//! What is not there is created; what is there gets the manifest as a strategic merge patch. For anything
-//! finer there is `kubectl apply`.
+//! As `kubectl apply` does it: what is not there is created; what is there gets the manifest as a strategic
+//! merge patch, in which what was applied before and is left out now is removed. Where that makes no
+//! difference nothing is written.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use apiserver::Api;
-use client::{Body, Client, PatchKind, Target, Verb};
+use client::{Body, Client, PatchKind, Reply, Target, Verb};
 use model::resource::GroupVersionKind;
+use model::status::Status;
 use serde_json::Value;
 
 use crate::output;
@@ -88,18 +90,45 @@ pub(super) async fn apply(api: &std::sync::Arc<Api>, objects: &[Value]) -> Resul
         let what = match created {
             Ok(_) => "created",
             Err(status) if status.is_already_exists() => {
-                let patch = Body::Patch(PatchKind::StrategicMerge, body);
-                client
-                    .call(Verb::Patch, target(name), patch)
-                    .await
-                    .with_context(|| format!("apply {kind} {name:?}"))?;
-                "configured"
+                let changed = change(&client, target(name), served.definition, body).await;
+                if changed.with_context(|| format!("apply {kind} {name:?}"))? {
+                    "configured"
+                } else {
+                    "unchanged"
+                }
             }
             Err(status) => return Err(status).with_context(|| format!("apply {kind} {name:?}")),
         };
         output::line(format_args!("applied  {}/{name} {what}", served.singular));
     }
     Ok(())
+}
+
+/// Makes the object that is there what the manifest says; true when that made a difference.
+async fn change(client: &Client, target: Target, definition: &str, mut body: Value) -> Result<bool, Status> {
+    let object = |reply: Reply| match reply {
+        Reply::Object(object) => {
+            serde_json::from_slice(object.bytes()).map_err(|error| Status::internal(error.to_string()))
+        }
+        Reply::List(..) | Reply::Done => Err(Status::internal("an object was asked for")),
+    };
+    let old: Value = object(client.call(Verb::Get, target.clone(), Body::Empty).await?)?;
+    let before = old["metadata"]["annotations"][LAST_APPLIED].as_str();
+    if let Some(before) = before.and_then(|text| serde_json::from_str(text).ok()) {
+        model::patch::add_removals(&before, &mut body, definition);
+    }
+    let patch = Body::Patch(PatchKind::StrategicMerge, body);
+    let new: Value = object(client.call(Verb::Patch, target, patch).await?)?;
+    Ok(of_people(new) != of_people(old))
+}
+
+/// An object without what the cluster itself writes into it, at any moment.
+fn of_people(mut object: Value) -> Value {
+    object["status"].take();
+    for field in ["resourceVersion", "managedFields"] {
+        object["metadata"][field].take();
+    }
+    object
 }
 
 /// The manifest itself, in the form that kubectl writes: with annotations, but without this one, and a line

@@ -44,7 +44,9 @@ use crate::control;
 use crate::data_dir::{DataDir, Settings};
 use crate::machine_id;
 use crate::pki_files::{self, Certificates};
+use crate::port;
 use crate::supervise::Supervisor;
+use crate::up::readiness::{self, Readiness};
 
 /// The cluster's domain.
 const DOMAIN: &str = "cluster.local";
@@ -65,6 +67,7 @@ pub(super) struct Parts {
     listen: SocketAddr,
     store: Arc<dyn Store>,
     supervisor: Supervisor,
+    ready: CancellationToken,
 }
 
 /// What runs pods: real things, or values.
@@ -87,6 +90,11 @@ impl Parts {
         Client::new(self.api.transport(), "ordinal")
     }
 
+    /// Waits until every part is ready; `/readyz` says so from then on.
+    pub(super) async fn ready(&self) {
+        self.ready.cancelled().await;
+    }
+
     /// Waits until every part has ended, then closes the store.
     pub(super) async fn stopped(self, timeout: Duration) {
         if tokio::time::timeout(timeout, self.supervisor.ended()).await.is_err() {
@@ -96,20 +104,22 @@ impl Parts {
     }
 }
 
-/// Starts everything; returns once the API answers.
+/// Starts everything; returns once the API answers. [`Parts::ready`] waits for the rest.
 pub(super) async fn start(
     data_dir: &DataDir,
     settings: &Settings,
     arguments: &UpArguments,
     clock: Arc<dyn Clock>,
+    listener: TcpListener,
+    supervisor: Supervisor,
     stop: CancellationToken,
 ) -> Result<Parts> {
-    let native = arguments.runtime == RuntimeChoice::Native;
+    let native = settings.runtime == RuntimeChoice::Native;
     let network = settings.network(data_dir);
+    let started = clock.now();
     // First of all, so that `ordinal down` is heard as soon as anything can be seen of this cluster.
     let control = control::listen(data_dir)?;
-    let listener = listen(settings.listen).await?;
-    let listen_address = listener.local_addr()?;
+    let listen_address = settings.listen;
     let (certificates, store) = tokio::try_join!(
         open_certificates(data_dir, settings, &network, Arc::clone(&clock)),
         open_store(data_dir, Arc::clone(&clock)),
@@ -117,11 +127,12 @@ pub(super) async fn start(
     let config = apiserver::Config { service_cidr: settings.service_range, ..apiserver::Config::default() };
     let seed = machine_id::random()?;
     let api = Api::new(Arc::clone(&store), apiserver::kinds::all(), Arc::clone(&clock), seed, config);
+    api.set_ready(false);
     apiserver::bootstrap::ensure(&api, network.gateway(), listen_address.port())
         .await
         .context("make the objects that every cluster has")?;
 
-    let supervisor = Supervisor::new(stop);
+    let mut readiness = Readiness::default();
     let tls = apiserver::pki::server_config(&certificates.authority.certificate, &certificates.serving)?;
     serve(&supervisor, &api, listener, &tls);
     let (kept, gateway, port) = (Arc::clone(&api), network.gateway(), listen_address.port());
@@ -134,36 +145,45 @@ pub(super) async fn start(
         // Pods reach the API at the bridge. It is there now.
         let for_pods = SocketAddr::new(IpAddr::V4(network.gateway()), listen_address.port());
         if listen_address.ip().is_loopback() {
-            serve(&supervisor, &api, listen(for_pods).await?, &tls);
+            serve(&supervisor, &api, port::listen(for_pods).await?, &tls);
         }
-        start_proxy(&supervisor, &api, network.clone());
-        start_dns(&supervisor, &api, &network).await?;
+        start_proxy(&supervisor, &api, network.clone(), readiness.part("the service proxy"));
+        start_dns(&supervisor, &api, &network, readiness.part("DNS")).await?;
         machine
     } else {
         simulated_machine(&network, &clock)
     };
-    start_controllers(&supervisor, &api, &clock, &machine, &certificates);
-    start_agent(&supervisor, &api, &clock, &machine, data_dir, settings, &network);
+    start_controllers(&supervisor, &api, &clock, &machine, &certificates, &mut readiness);
+    let agent = start_agent(&supervisor, &api, &clock, &machine, data_dir, settings, &network);
     let images = Arc::clone(&machine.images);
     let mut control = Some(control);
     let again = data_dir.clone();
     supervisor.keep("the control socket", move |stop| {
         let listener = control.take().map_or_else(|| control::listen(&again), Ok);
-        let images = Arc::clone(&images);
+        let (images, agent) = (Arc::clone(&images), Arc::clone(&agent));
+        let imported = Arc::new(move || agent.images_came());
         async move {
             match listener {
-                Ok(listener) => control::serve(listener, images, stop).await,
+                Ok(listener) => control::serve(listener, images, imported, stop).await,
                 Err(error) => tracing::error!("{error:#}"),
             }
         }
     });
-    Ok(Parts { api, certificates, listen: listen_address, store, supervisor })
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listen on {address}; choose another address or port with --listen"))
+    let registered = readiness.part("the node agent");
+    let (client, name) = (Client::new(api.transport(), "ordinal-up"), settings.node_name.clone());
+    let ended = stop.clone();
+    supervisor.beside(async move {
+        tokio::select! {
+            () = readiness::node_registered(client, &name, started) => registered.cancel(),
+            () = ended.cancelled() => {}
+        }
+    });
+    let ready = CancellationToken::new();
+    let (told, of) = (ready.clone(), Arc::clone(&api));
+    supervisor.beside(async move {
+        readiness.tell(&of, &told, stop).await;
+    });
+    Ok(Parts { api, certificates, listen: listen_address, store, supervisor, ready })
 }
 
 async fn open_certificates(
@@ -257,14 +277,19 @@ fn simulated_machine(network: &NetworkConfig, clock: &Arc<dyn Clock>) -> Machine
     }
 }
 
-fn start_proxy(supervisor: &Supervisor, api: &Arc<Api>, config: NetworkConfig) {
+fn start_proxy(supervisor: &Supervisor, api: &Arc<Api>, config: NetworkConfig, ready: CancellationToken) {
     let client = Client::new(api.transport(), "service-proxy");
     supervisor.keep("the service proxy", move |stop| {
-        network::proxy::run(config.clone(), client.clone(), CancellationToken::new(), stop)
+        network::proxy::run(config.clone(), client.clone(), ready.clone(), stop)
     });
 }
 
-async fn start_dns(supervisor: &Supervisor, api: &Arc<Api>, network: &NetworkConfig) -> Result<()> {
+async fn start_dns(
+    supervisor: &Supervisor,
+    api: &Arc<Api>,
+    network: &NetworkConfig,
+    ready: CancellationToken,
+) -> Result<()> {
     let address = SocketAddr::new(IpAddr::V4(network.dns_address), 53);
     let ranges = vec![IpNet::V4(network.service_range), IpNet::V4(network.pod_range)];
     let authority = Authority::new(DOMAIN, ranges).context("name the cluster's domain")?;
@@ -274,7 +299,7 @@ async fn start_dns(supervisor: &Supervisor, api: &Arc<Api>, network: &NetworkCon
     let client = Client::new(api.transport(), "dns");
     let fed = Arc::clone(&zone);
     supervisor.keep("the feed of DNS", move |stop| {
-        dns::feed::run(client.clone(), Arc::clone(&fed), CancellationToken::new(), stop)
+        dns::feed::run(client.clone(), Arc::clone(&fed), ready.clone(), stop)
     });
     let opened = (UdpSocket::bind(address).await, TcpListener::bind(address).await);
     let (Ok(udp), Ok(tcp)) = opened else {
@@ -306,6 +331,7 @@ fn start_controllers(
     clock: &Arc<dyn Clock>,
     machine: &Machine,
     certificates: &Certificates,
+    readiness: &mut Readiness,
 ) {
     let resources: Vec<ApiResource> = api
         .kinds()
@@ -316,26 +342,26 @@ fn start_controllers(
             namespaced: kind.namespaced,
         })
         .collect();
-    let start = Starter { supervisor, api, clock };
+    let mut start = Starter { supervisor, api, clock, readiness };
     start.keep("the StatefulSet controller", controllers::statefulset::run);
     start.keep("the endpoints controller", controllers::endpoints::run);
     start.keep("the endpoint mirroring controller", controllers::endpoint_mirroring::run);
     start.keep("the node lifecycle controller", controllers::node_lifecycle::run);
     start.keep("the scheduler", scheduler::run);
     let all = resources.clone();
-    start.keep("the namespace controller", move |client, clock, stop| {
-        controllers::namespace::run(client, clock, all.clone(), stop)
+    start.keep("the namespace controller", move |client, clock, ready, stop| {
+        controllers::namespace::run(client, clock, all.clone(), ready, stop)
     });
-    start.keep("the garbage collector", move |client, clock, stop| {
-        controllers::garbage_collector::run(client, clock, resources.clone(), stop)
+    start.keep("the garbage collector", move |client, clock, ready, stop| {
+        controllers::garbage_collector::run(client, clock, resources.clone(), ready, stop)
     });
     let authority = certificates.authority.certificate.clone();
-    start.keep("the service account controller", move |client, clock, stop| {
-        controllers::service_account::run(client, clock, authority.clone(), stop)
+    start.keep("the service account controller", move |client, clock, ready, stop| {
+        controllers::service_account::run(client, clock, authority.clone(), ready, stop)
     });
     let driver = Arc::clone(&machine.driver);
-    start.keep("the volume controller", move |client, clock, stop| {
-        controllers::volumes::run(client, vec![Arc::clone(&driver)], clock, stop)
+    start.keep("the volume controller", move |client, clock, ready, stop| {
+        controllers::volumes::run(client, vec![Arc::clone(&driver)], clock, ready, stop)
     });
 }
 
@@ -344,16 +370,18 @@ struct Starter<'a> {
     supervisor: &'a Supervisor,
     api: &'a Arc<Api>,
     clock: &'a Arc<dyn Clock>,
+    readiness: &'a mut Readiness,
 }
 
 impl Starter<'_> {
     fn keep<F: Future<Output = ()> + Send + 'static>(
-        &self,
+        &mut self,
         name: &'static str,
-        run: impl Fn(Client, Arc<dyn Clock>, CancellationToken) -> F + Send + 'static,
+        run: impl Fn(Client, Arc<dyn Clock>, CancellationToken, CancellationToken) -> F + Send + 'static,
     ) {
         let (client, clock) = (Client::new(self.api.transport(), "controllers"), Arc::clone(self.clock));
-        self.supervisor.keep(name, move |stop| run(client.clone(), Arc::clone(&clock), stop));
+        let ready = self.readiness.part(name);
+        self.supervisor.keep(name, move |stop| run(client.clone(), Arc::clone(&clock), ready.clone(), stop));
     }
 }
 
@@ -365,7 +393,7 @@ fn start_agent(
     data_dir: &DataDir,
     settings: &Settings,
     network: &NetworkConfig,
-) {
+) -> Arc<Agent> {
     let config = AgentConfig {
         node_name: settings.node_name.clone(),
         root_dir: data_dir.path("node"),
@@ -387,12 +415,14 @@ fn start_agent(
         Arc::clone(clock),
     ));
     api.set_node_gateway(agent.gateway());
+    let kept = Arc::clone(&agent);
     supervisor.keep("the node agent", move |stop| {
-        let agent = Arc::clone(&agent);
+        let agent = Arc::clone(&kept);
         async move {
             if let Err(error) = agent.run(stop).await {
                 tracing::error!("run the node agent: {error}");
             }
         }
     });
+    agent
 }

@@ -103,6 +103,7 @@ fn down_leaves_no_process_mount_interface_table_or_cgroup() {
     });
     let claims = std::fs::read_dir(cluster.data_dir().join("volumes")).expect("data stays").count();
     assert_eq!(claims, 2, "the volumes and their data stay");
+    assert!(!cluster.kubeconfig().exists(), "the administrator's key goes");
     cluster.start();
     cluster.wait_ready("w", 2);
 }

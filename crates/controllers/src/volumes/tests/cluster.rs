@@ -104,7 +104,13 @@ impl Cluster {
             client.create(&class).await.expect("the class is made");
         }
         let mut tasks = JoinSet::new();
-        tasks.spawn(crate::volumes::run(client.clone(), drivers, clock, stop.clone()));
+        tasks.spawn(crate::volumes::run(
+            client.clone(),
+            drivers,
+            clock,
+            CancellationToken::new(),
+            stop.clone(),
+        ));
         Cluster { client, stop, tasks }
     }
 

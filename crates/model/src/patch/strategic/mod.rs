@@ -11,10 +11,11 @@
 //! - `$retainKeys` removes from the object what it does not name; the patch may set nothing else.
 //!
 //! A directive has its meaning only where there is something to patch; in what the patch adds, directives
-//! and nulls are dropped. Read next: [`order`].
+//! and nulls are dropped. Read next: [`order`], [`removals`].
 
 mod lists;
 mod order;
+pub mod removals;
 
 use serde_json::{Map, Value};
 

@@ -5,6 +5,7 @@
 
 mod json;
 mod properties;
+mod removals;
 
 use serde_json::{Value, json};
 
