@@ -37,7 +37,7 @@ pub const SKIP_MIRROR_LABEL: &str = "endpointslice.kubernetes.io/skip-mirror";
 pub const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
 
 /// Runs the controller until `stop` is cancelled.
-pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
+pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken, stop: CancellationToken) {
     let client = client.named(NAME);
     let label_selector = format!("{SLICE_MANAGED_BY_LABEL}={SLICES_MANAGER}");
     let own = Scope { options: ListOptions { label_selector, ..ListOptions::default() }, ..Scope::default() };
@@ -46,7 +46,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken)
         runner::watch(&client, Event::Endpoints),
         reflect(client.clone(), own).map(Event::Slices).boxed(),
     ];
-    runner::run(Mirroring { client }, View::default(), events, clock, stop).await;
+    runner::run(Mirroring { client }, View::default(), events, clock, ready, stop).await;
 }
 
 /// The controller as the runner drives it.

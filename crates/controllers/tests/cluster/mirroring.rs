@@ -21,8 +21,8 @@ async fn endpoints_that_a_user_makes_for_a_service_without_a_selector_are_mirror
     let mut cluster = Cluster::start().await;
     cluster.run_endpoints();
     cluster.run_garbage_collector();
-    let (client, clock, stop) = cluster.inputs();
-    cluster.run(controllers::endpoint_mirroring::run(client, clock, stop));
+    let (client, clock, ready, stop) = cluster.inputs();
+    cluster.run(controllers::endpoint_mirroring::run(client, clock, ready, stop));
     cluster
         .create::<Service>(json!({
             "metadata": { "name": "outside", "namespace": "default" },
