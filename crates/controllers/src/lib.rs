@@ -12,8 +12,8 @@
 //! The loop that each runs in is [`reconcile`].
 //!
 //! To add one: write the folder, implement [`reconcile::runner::Controller`], and offer a
-//! `run(client, clock, ready, stop)` that hands its streams of events to [`reconcile::runner::run`] beside its
-//! recorder's task.
+//! `run(client, clock, ready, stop)` that hands its streams of events to [`reconcile::runner::run`] beside
+//! its recorder's task.
 
 pub mod api_resource;
 pub mod endpoint_mirroring;

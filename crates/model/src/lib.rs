@@ -23,5 +23,6 @@ pub mod resource;
 pub mod revision;
 pub mod schema;
 pub mod selector;
+pub mod stateful_set;
 pub mod status;
 pub mod volume;

@@ -31,6 +31,24 @@ pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
     ready.last_transition_time.as_ref().map(|time| time.0)
 }
 
+/// True when the pod is ready, or its status tells that it was: the condition turned later than a node that
+/// starts a pod first writes it. In doubt (a node that is slow to write) the answer is yes.
+pub fn has_been_ready(pod: &Pod) -> bool {
+    let Some(ready) = condition(pod, "Ready") else { return false };
+    if ready.status == "True" {
+        return true;
+    }
+    let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+    let Some(started) = started.or(pod.metadata.creation_timestamp.as_ref()) else { return true };
+    // Times are whole seconds, and the condition is first written in the second the pod is started, or the
+    // next.
+    let first_written = SignedDuration::from_secs(2);
+    ready
+        .last_transition_time
+        .as_ref()
+        .is_some_and(|turned| turned.0.duration_since(started.0) > first_written)
+}
+
 /// True when the pod's phase is Running and it is ready.
 pub fn is_running_and_ready(pod: &Pod) -> bool {
     phase(pod) == "Running" && is_ready(pod)

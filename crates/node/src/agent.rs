@@ -29,6 +29,7 @@ use crate::directory::Directory;
 use crate::events::{self, EventWriter, Severity};
 use crate::execute::{Context, Outcome};
 use crate::gateway::Gateway;
+use crate::notices;
 use crate::plan::{self, Action};
 use crate::referred::{Reference, ReferredKind, has_downward_volume, references};
 use crate::registration;
@@ -551,7 +552,7 @@ impl Loop {
         }
         let (view, ending) = (worker.view.clone(), worker.ending.clone());
         if let Some(status) = to_write {
-            for notice in crash_notices(&view, &status) {
+            for notice in notices::of_crashes(&view, &status) {
                 note(&self.context, &view, notice);
             }
             let (context, view) = (Arc::clone(&self.context), view.clone());
@@ -570,32 +571,6 @@ impl Loop {
 fn note(context: &Context, view: &PodView, notice: Notice) {
     let severity = if notice.warning { Severity::Warning } else { Severity::Normal };
     context.note(view, &notice.container, severity, notice.reason, notice.message);
-}
-
-/// Containers that begin to wait for a restart with this status.
-fn crash_notices(view: &PodView, status: &PodStatus) -> Vec<Notice> {
-    let waits = |status: &PodStatus| -> BTreeSet<String> {
-        let lists = [&status.init_container_statuses, &status.container_statuses];
-        lists
-            .into_iter()
-            .flat_map(|list| list.iter().flatten())
-            .filter(|container| {
-                let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
-                waiting.and_then(|waiting| waiting.reason.as_deref()) == Some("CrashLoopBackOff")
-            })
-            .map(|container| container.name.clone())
-            .collect()
-    };
-    let before = waits(&view.written);
-    waits(status)
-        .into_iter()
-        .filter(|name| !before.contains(name))
-        .map(|container| {
-            let pod = format!("{}_{}({})", view.name(), view.namespace(), view.uid);
-            let message = format!("Back-off restarting failed container {container} in pod {pod}");
-            Notice { container, warning: true, reason: "BackOff", message }
-        })
-        .collect()
 }
 
 fn event_reason(reason: &str) -> &'static str {

@@ -23,6 +23,7 @@ pub mod files;
 pub mod gateway;
 mod grpc;
 pub mod logs;
+mod notices;
 pub mod plan;
 pub mod probe;
 mod pull_secret;

@@ -8,6 +8,7 @@ mod namespace_lifecycle;
 mod pod_defaults;
 mod service_account;
 mod service_addresses;
+mod stateful_sets;
 mod storage;
 
 use async_trait::async_trait;
@@ -101,6 +102,7 @@ impl Chain {
             Box::new(storage::StorageObjectInUseProtection),
             Box::new(storage::ClaimResize),
             Box::new(service_addresses::ServiceAddresses),
+            Box::new(stateful_sets::ClaimNames),
         ])
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use model::field::{Error, ErrorList, Path};
 use model::selector::Selector;
+use model::stateful_set::{Extra, Reserved};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -18,8 +19,9 @@ const UPDATABLE: &str = "updates to statefulset spec for fields other than 'repl
     'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
     'minReadySeconds' are forbidden";
 
-/// The fields that [`UPDATABLE`] names.
-const UPDATABLE_FIELDS: [&str; 7] = [
+/// The fields that [`UPDATABLE`] names, and those that only we have.
+const UPDATABLE_FIELDS: [&str; 8] = [
+    "reserveOrdinals",
     "replicas",
     "ordinals",
     "template",
@@ -29,12 +31,19 @@ const UPDATABLE_FIELDS: [&str; 7] = [
     "minReadySeconds",
 ];
 
+/// Longest that a revision's name is beyond its set's: a dash and ten characters for 32 bits.
+const REVISION_SUFFIX_MAX: usize = 11;
+
 /// A new set.
 pub(crate) fn create(object: &Value) -> ErrorList {
     let name = object.text("metadata.name");
     // Pods are named after the set and carry that name in a label: it has to be a label's length.
     let messages = model::names::dns1123_label(name);
     let mut errors = check::each(&root("metadata.name"), name, messages);
+    if errors.is_empty() {
+        errors.extend(names_of_pods(object));
+    }
+    errors.extend(annotations(object));
     errors.extend(spec(object.at("spec")));
     let service = object.text("spec.serviceName");
     if !service.is_empty() {
@@ -50,6 +59,11 @@ pub(crate) fn create(object: &Value) -> ErrorList {
 pub(crate) fn update(new: &Value, old: &Value) -> ErrorList {
     let (new_spec, old_spec) = (new.at("spec"), old.at("spec"));
     let mut errors = spec(new_spec);
+    errors.extend(annotations(new));
+    // A set that is too long for its pods already may still be scaled down or mended.
+    if names_of_pods(old).is_empty() {
+        errors.extend(names_of_pods(new));
+    }
     // A template that was wrong before must not keep the set from being scaled or repaired.
     if template_spec(old_spec).is_empty() {
         errors.extend(template_spec(new_spec));
@@ -62,6 +76,35 @@ pub(crate) fn update(new: &Value, old: &Value) -> ErrorList {
         errors.push(Error::forbidden(&root("spec"), UPDATABLE));
     }
     errors
+}
+
+/// Pods carry their own name and the name of their revision in labels: one that does not fit would never be
+/// made, so that the set is refused instead (upstream accepts it and fails for each pod). An ordinal takes no
+/// more than a revision's hash.
+fn names_of_pods(object: &Value) -> ErrorList {
+    let name = object.text("metadata.name");
+    let mut errors = ErrorList::new();
+    let longest = model::names::LABEL_BYTES_MAX - REVISION_SUFFIX_MAX;
+    if name.len() > longest {
+        let detail = format!(
+            "must be no more than {longest} characters: pods carry it with a revision's hash in a label"
+        );
+        errors.push(Error::invalid(&root("metadata.name"), name, detail));
+    }
+    errors
+}
+
+/// Our own annotations, as strictly as fields: one that is not understood must not be ignored.
+fn annotations(object: &Value) -> ErrorList {
+    let texts = object.entries("metadata.annotations");
+    let texts = texts.map(|(key, value)| (key, value.as_str().unwrap_or_default()));
+    match Extra::default().read_annotations(texts) {
+        Ok(()) => ErrorList::new(),
+        Err(error) => {
+            let value = object.at("metadata.annotations")[error.key.as_str()].clone();
+            vec![Error::invalid(&root("metadata.annotations").key(&error.key), value, error.detail)]
+        }
+    }
 }
 
 /// The spec without what pods and claims say themselves.
@@ -85,6 +128,14 @@ fn spec(spec: &Value) -> ErrorList {
     check::not_negative(spec, &path, "replicas", &mut errors);
     check::not_negative(spec, &path, "minReadySeconds", &mut errors);
     check::not_negative(spec, &path, "ordinals.start", &mut errors);
+    if let Err((index, detail)) = Reserved::parse(spec.list("reserveOrdinals")) {
+        let bad = spec.list("reserveOrdinals").get(index).cloned().unwrap_or_default();
+        errors.push(Error::invalid(&path.child("reserveOrdinals").index(index), bad, detail));
+    }
+    errors.extend(claim_update_strategy(
+        spec.at("volumeClaimUpdateStrategy"),
+        &path.child("volumeClaimUpdateStrategy"),
+    ));
     errors.extend(selector(spec, &path));
     let policy = spec.text("template.spec.restartPolicy");
     if policy != "Always" {
@@ -98,23 +149,37 @@ fn spec(spec: &Value) -> ErrorList {
     errors
 }
 
+fn claim_update_strategy(strategy: &Value, path: &Path) -> ErrorList {
+    let fields = strategy.as_object().into_iter().flatten();
+    let unknown = fields.filter(|(key, _)| *key != "type").map(|(key, value)| {
+        Error::invalid(&path.child(key), value.clone(), "is no field; there is only `type`")
+    });
+    let mut errors: ErrorList = unknown.collect();
+    let kind = strategy.at("type");
+    if !kind.is_null() && !matches!(kind.as_str(), Some("OnClaimDelete" | "InPlace")) {
+        let detail = "must be \"OnClaimDelete\" or \"InPlace\"";
+        errors.push(Error::invalid(&path.child("type"), kind.clone(), detail));
+    }
+    errors
+}
+
 fn update_strategy(strategy: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let rolling = strategy.at("rollingUpdate");
     let at = path.child("rollingUpdate");
     match strategy.text("type") {
         "" => errors.push(Error::required(path, "")),
-        "OnDelete" if !rolling.is_null() => {
+        "OnDelete" | "Recreate" if !rolling.is_null() => {
             let detail = "only allowed for updateStrategy 'RollingUpdate'";
             errors.push(Error::invalid(&at, rolling.clone(), detail));
         }
-        "OnDelete" => {}
+        "OnDelete" | "Recreate" => {}
         "RollingUpdate" => {
             check::not_negative(rolling, &at, "partition", &mut errors);
             errors.extend(max_unavailable(rolling.at("maxUnavailable"), &at.child("maxUnavailable")));
         }
         _ => {
-            let detail = "must be 'RollingUpdate' or 'OnDelete'";
+            let detail = "must be 'RollingUpdate', 'OnDelete' or 'Recreate'";
             errors.push(Error::invalid(path, strategy.clone(), detail));
         }
     }

@@ -47,7 +47,7 @@ struct Made {
 impl OpenApi {
     /// Documents about these kinds. Nothing is made yet.
     pub fn new(kinds: &[&'static Kind]) -> OpenApi {
-        OpenApi::with_extra(kinds, Vec::new())
+        OpenApi::with_extra(kinds, model::stateful_set::extra_fields())
     }
 
     /// The same with fields that upstream does not have.

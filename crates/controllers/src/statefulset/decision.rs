@@ -8,7 +8,9 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::memory::Memory;
 use super::view::REVISION_LABEL;
 use super::waiting::WaitingOn;
 use reconcile::recorder::EventKind;
@@ -38,6 +40,9 @@ pub struct Plan {
     pub waiting_on: Vec<WaitingOn>,
     /// When time alone changes something.
     pub requeue_after: Option<Duration>,
+    /// What is to be remembered, whatever comes of the writes.
+    #[serde(skip)]
+    pub memory: Memory,
 }
 
 /// How steps follow each other.
@@ -89,6 +94,13 @@ pub enum Preparation {
         resource_version: String,
         /// Its new number.
         number: i64,
+    },
+    /// Keep ordinals free for good: `spec.reserveOrdinals`.
+    Reserve {
+        /// The whole field.
+        ordinals: Value,
+        /// The version of the set that was decided about.
+        resource_version: String,
     },
     /// Delete a revision that nobody needs.
     DeleteRevision {
@@ -148,6 +160,8 @@ pub enum DeleteReason {
     ScaledDown,
     /// It is not at the update revision; a new one takes its place.
     Outdated,
+    /// It is not at the update revision and was never ready.
+    Broken,
 }
 
 /// Words for people, as an event about the set.
@@ -221,6 +235,7 @@ impl fmt::Display for Preparation {
             Preparation::RaiseRevision { name, number, .. } => {
                 write!(formatter, "raise revision {name} to number {number}")
             }
+            Preparation::Reserve { ordinals, .. } => write!(formatter, "reserve ordinals {ordinals}"),
             Preparation::DeleteRevision { name, .. } => write!(formatter, "delete revision {name}"),
         }
     }
@@ -247,6 +262,7 @@ impl fmt::Display for Step {
                     DeleteReason::Ended => "it has ended",
                     DeleteReason::ScaledDown => "scaled down",
                     DeleteReason::Outdated => "outdated",
+                    DeleteReason::Broken => "outdated and never ready",
                 };
                 write!(formatter, "{separator}delete pod {} ({why})", self.pod)
             }
@@ -287,8 +303,14 @@ impl fmt::Display for StatusLine<'_> {
             status.update_revision.as_deref().unwrap_or_default(),
         )?;
         match status.collision_count.unwrap_or_default() {
-            0 => Ok(()),
-            collisions => write!(formatter, " collisions={collisions}"),
+            0 => {}
+            collisions => write!(formatter, " collisions={collisions}")?,
         }
+        for condition in status.conditions.iter().flatten() {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let (kind, holds) = (text(&condition.type_), text(&condition.status));
+            write!(formatter, " {kind}={holds}/{}", text(&condition.reason))?;
+        }
+        Ok(())
     }
 }

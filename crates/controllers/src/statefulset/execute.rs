@@ -129,6 +129,16 @@ impl Writer {
                 barrier.wrote(&*raised.await?);
                 Ok(())
             }
+            Preparation::Reserve { ordinals, resource_version } => {
+                let patch = json!({
+                    "metadata": { "resourceVersion": resource_version },
+                    "spec": { "reserveOrdinals": ordinals },
+                });
+                let (namespace, name, kind) = (self.namespace(), self.set_name(), PatchKind::Merge);
+                let reserved = self.client().patch::<StatefulSet>(namespace, name, "", kind, patch);
+                barrier.wrote(&*reserved.await?);
+                Ok(())
+            }
             Preparation::DeleteRevision { name, uid } => {
                 let deleted = self.delete::<ControllerRevision>(name, uid, barrier).await;
                 deleted.or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status) })
@@ -239,7 +249,12 @@ impl Writer {
                 let done = self.delete::<Pod>(&pod, &uid, barrier).await;
                 self.tell_of_pod("delete", &pod, &done);
                 match done {
-                    Err(status) if status.is_not_found() && why == DeleteReason::Outdated => Ok(()),
+                    Err(status)
+                        if status.is_not_found()
+                            && matches!(why, DeleteReason::Outdated | DeleteReason::Broken) =>
+                    {
+                        Ok(())
+                    }
                     done => done.map_err(|source| WriteError { what: format!("delete pod {pod}"), source }),
                 }
             }

@@ -24,12 +24,16 @@ use self::view::{Event, View};
 use reconcile::recorder::Recorder;
 use reconcile::runner::{self, Controller, Decision, ObjectKey, Outcome};
 
+mod by_name;
+pub mod conditions;
 pub mod decision;
 pub mod execute;
+pub mod memory;
 pub mod plan;
 pub mod repair;
 pub mod retention;
 pub mod revisions;
+pub mod rollout;
 pub mod status;
 pub mod view;
 pub mod waiting;
@@ -83,6 +87,7 @@ impl Controller for StatefulSets {
         plan::hold_back_status(&mut plan, &set_view.entry.set, set_view.entry.status_sent, now);
         let (set, requeue_after) = (Arc::clone(&set_view.entry.set), plan.requeue_after);
         view.keep_news(key, &mut plan.notices);
+        view.remember(key, std::mem::take(&mut plan.memory));
         for waiting in &plan.waiting_on {
             tracing::debug!(set = %key, "waiting for {waiting}");
         }

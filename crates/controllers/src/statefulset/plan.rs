@@ -3,7 +3,8 @@
 //! The order of things is fixed: adopt and release, choose revisions, make and repair the wanted ordinals
 //! from the lowest, remove the others from the highest, update from the highest, count. With `OrderedReady`
 //! the first ordinal that is not done ends the plan; that is the whole of the ordering guarantee. What is
-//! decided here must depend on the view and the time alone. Read next: [`super::execute`].
+//! decided here must depend on the view and the time alone. Read next: [`super::rollout`],
+//! [`super::execute`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,15 +13,19 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use model::selector::Selector;
+use model::stateful_set::{Extra, Ordinals, replicas};
 use model::{meta, ordinal};
 
 pub use super::decision::{ClaimWrite, DeleteReason, Notice, Pacing, Plan, PodWrite, Preparation, Step};
 use super::repair::{self, Checked};
 use super::revisions::{self, Revisions, name_of};
-use super::status;
+use super::rollout::{self, Strategy};
 use super::view::{Phase, PodEntry, SetView};
 pub use super::waiting::{NotReady, WaitingOn};
+use super::{conditions, status};
 use reconcile::recorder::EventKind;
+
+mod removal;
 
 /// Steps of one plan. A larger set takes several plans; the first thousand creates take two seconds at the
 /// rate we aim for, and meanwhile nothing else is decided about the set.
@@ -30,6 +35,8 @@ const WAITING_MAX: usize = 16;
 /// Least time between two writes of a status that is still moving. While a thousand pods become ready, ten
 /// writes a second tell as much as five hundred would.
 const STATUS_PAUSE_MS: i64 = 100;
+/// The same for words alone: what a pod waits for changes several times while it starts.
+const WORDS_PAUSE_MS: i64 = 1_000;
 /// `spec.revisionHistoryLimit` where it is not given.
 const HISTORY_LIMIT_DEFAULT: i32 = 10;
 
@@ -42,26 +49,30 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
         uid: set.metadata.uid.clone().unwrap_or_default(),
         ..Plan::default()
     };
-    let chosen = view
-        .entry
-        .selector
-        .as_ref()
-        .map_err(Clone::clone)
-        .and_then(|selector| Ok((selector, revisions::choose(view, selector, &mut plan.prepare)?)));
-    let (selector, revisions) = match chosen {
+    let chosen = choose(view, &mut plan);
+    let (selector, extra, revisions) = match chosen {
         Ok(chosen) => chosen,
         Err(message) => {
             plan.waiting_on.push(WaitingOn::InvalidSet { message });
+            let mut status = set.status.clone().unwrap_or_default();
+            status.observed_generation = set.metadata.generation;
+            status.conditions = conditions::of(set, &plan, &status, now);
+            plan.status = Some(status).filter(|status| status::is_news(set.status.as_ref(), status));
             return plan;
         }
     };
     let pods = claim_pods(view, selector, &mut plan.prepare);
     confirm_before_adoption(&mut plan.prepare);
+    plan.memory = view.entry.memory.clone();
+    plan.memory.tidy(now);
 
     let status = status::counted(set, &pods, &revisions, now);
     let mut sync = Sync {
         view,
         set,
+        extra,
+        ordinals: &view.entry.ordinals,
+        strategy: Strategy::of(set),
         pods: &pods,
         revisions: &revisions,
         now,
@@ -81,23 +92,42 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
     }
     let Sync { mut plan, mut status, .. } = sync;
     status::complete_rollout(set, &mut status);
+    status.conditions = conditions::of(set, &plan, &status, now);
     plan.status = Some(status).filter(|status| status::is_news(set.status.as_ref(), status));
     plan.forget = forgettable(set, &pods, &revisions);
-    plan.requeue_after = next_available(set, &pods, now);
+    let times = plan.waiting_on.iter().filter_map(WaitingOn::ends_at).chain(next_available(set, &pods, now));
+    let next = times.filter(|time| *time > now).min();
+    plan.requeue_after = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok());
     plan
+}
+
+/// What every decision about a set rests on; the error is for people, since only they can mend it.
+fn choose<'a>(
+    view: &SetView<'a>,
+    plan: &mut Plan,
+) -> Result<(&'a Selector, &'a Extra, Revisions<'a>), String> {
+    let selector = view.entry.selector.as_ref().map_err(Clone::clone)?;
+    let extra = view.entry.extra.as_ref().map_err(Clone::clone)?;
+    let revisions = revisions::choose(view, selector, &mut plan.prepare)?;
+    Ok((selector, extra, revisions))
 }
 
 /// Holds back a status that was written a moment ago and is still moving, while nothing else is to be done.
 pub fn hold_back_status(plan: &mut Plan, set: &StatefulSet, sent: Option<Timestamp>, now: Timestamp) {
     let Some(status) = &plan.status else { return };
     let stored = set.status.as_ref();
-    let is_settled = status.ready_replicas == Some(repair::replicas(set));
+    let is_settled = status.ready_replicas == Some(replicas(set));
     let is_first_of_generation =
         status.observed_generation != stored.and_then(|stored| stored.observed_generation);
     let Some(sent) = sent else { return };
     let passed_ms = now.duration_since(sent).as_millis();
-    let rest_ms = i128::from(STATUS_PAUSE_MS) - passed_ms;
-    if is_settled || is_first_of_generation || plan.has_actions() || rest_ms <= 0 {
+    let pause_ms = if status::is_only_words(stored, status) { WORDS_PAUSE_MS } else { STATUS_PAUSE_MS };
+    let rest_ms = i128::from(pause_ms) - passed_ms;
+    if (is_settled && pause_ms == STATUS_PAUSE_MS)
+        || is_first_of_generation
+        || plan.has_actions()
+        || rest_ms <= 0
+    {
         return;
     }
     plan.status = None;
@@ -159,14 +189,13 @@ fn forgettable(
 }
 
 /// When the next ready pod becomes available.
-fn next_available(set: &StatefulSet, pods: &BTreeMap<i32, &PodEntry>, now: Timestamp) -> Option<Duration> {
+fn next_available(set: &StatefulSet, pods: &BTreeMap<i32, &PodEntry>, now: Timestamp) -> Option<Timestamp> {
     let min_ready_seconds = status::min_ready_seconds(set);
     if min_ready_seconds == 0 {
         return None;
     }
     let moments = pods.values().filter_map(|pod| pod.available_from(min_ready_seconds));
-    let next = moments.filter(|from| *from > now).min()?;
-    Duration::try_from(next.duration_since(now)).ok()
+    moments.filter(|from| *from > now).min()
 }
 
 fn is_ordered(set: &StatefulSet) -> bool {
@@ -192,6 +221,9 @@ struct Templates {
 struct Sync<'a> {
     view: &'a SetView<'a>,
     set: &'a StatefulSet,
+    extra: &'a Extra,
+    ordinals: &'a Ordinals,
+    strategy: Strategy,
     pods: &'a BTreeMap<i32, &'a PodEntry>,
     revisions: &'a Revisions<'a>,
     now: Timestamp,
@@ -207,7 +239,13 @@ struct Sync<'a> {
 impl<'a> Sync<'a> {
     fn decide(&mut self) {
         self.plan.pacing = if self.is_ordered { Pacing::InOrder } else { Pacing::SlowStart };
-        if self.wanted_ordinals() == Flow::GoOn && self.condemned_ordinals() == Flow::GoOn {
+        if self.strategy == Strategy::Recreate && self.recreate() == Flow::Stop {
+            return;
+        }
+        if self.reserve_specified() == Flow::GoOn
+            && self.wanted_ordinals() == Flow::GoOn
+            && self.condemned_ordinals() == Flow::GoOn
+        {
             self.rolling_update();
         }
     }
@@ -237,9 +275,7 @@ impl<'a> Sync<'a> {
 
     /// From the lowest: make what is missing, replace what has ended, repair what is off.
     fn wanted_ordinals(&mut self) -> Flow {
-        let start = repair::start(self.set);
-        for slot in 0..repair::replicas(self.set) {
-            let Some(ordinal) = start.checked_add(slot) else { break };
+        for ordinal in self.ordinals.iter() {
             if self.plan.steps.len() >= STEPS_MAX {
                 return Flow::Stop;
             }
@@ -305,12 +341,23 @@ impl<'a> Sync<'a> {
     }
 
     fn is_kept_back(&self, ordinal: i32) -> bool {
-        if !status::is_rolling(self.set) {
+        if self.strategy != Strategy::RollingUpdate {
             return false;
         }
         let at_current = self.set.status.as_ref().and_then(|status| status.current_replicas);
-        let kept = partition(self.set).unwrap_or_else(|| at_current.unwrap_or_default());
-        i64::from(ordinal) < i64::from(repair::start(self.set)) + i64::from(kept)
+        let kept = rollout::partition(self.set).unwrap_or_else(|| at_current.unwrap_or_default());
+        self.ordinals.slot(ordinal) < kept
+    }
+
+    /// True for a pod that is not at the revision it would be made at and was never ready: to replace it
+    /// costs no availability, and without that a corrected template would never reach it. An adopted pod that
+    /// says no revision is left to the rolling update.
+    fn is_broken_and_outdated(&self, pod: &PodEntry) -> bool {
+        let is_asked_for = self.strategy == Strategy::RollingUpdate && !self.extra.is_paused;
+        let target =
+            if self.is_kept_back(pod.ordinal) { &self.revisions.current } else { &self.revisions.update };
+        let is_outdated = !pod.revision().is_empty() && pod.revision() != name_of(target);
+        is_asked_for && !self.extra.is_strict && !pod.has_been_ready && is_outdated
     }
 
     fn existing(&mut self, pod: &'a PodEntry) -> Flow {
@@ -318,7 +365,16 @@ impl<'a> Sync<'a> {
             return self.hold(WaitingOn::terminating(pod));
         }
         if matches!(pod.phase, Phase::Failed | Phase::Succeeded) {
+            if let Some((until, failures)) = self.plan.memory.replaced_from(pod.ordinal, self.now) {
+                let pod = pod.name().to_owned();
+                return self.hold(WaitingOn::BackOff { pod, failures, until });
+            }
+            self.plan.memory.ended(pod.ordinal, self.now);
             self.delete(pod, Vec::new(), DeleteReason::Ended);
+            return if self.is_ordered { Flow::Stop } else { Flow::GoOn };
+        }
+        if self.is_broken_and_outdated(pod) {
+            self.delete(pod, Vec::new(), DeleteReason::Broken);
             return if self.is_ordered { Flow::Stop } else { Flow::GoOn };
         }
         let checked = self.view.checked(pod);
@@ -338,86 +394,18 @@ impl<'a> Sync<'a> {
         if is_done {
             return Flow::GoOn;
         }
-        self.hold(why_unhealthy(pod, self.min_ready_seconds))
-    }
-
-    /// From the highest: remove what is not wanted any more.
-    fn condemned_ordinals(&mut self) -> Flow {
-        let (set, pods) = (self.set, self.pods);
-        let condemned = || pods.values().filter(|pod| !repair::is_in_range(set, pod.ordinal));
-        let is_healthy = |pod: &PodEntry| pod.is_healthy(self.min_ready_seconds, self.now);
-        // An ordered set comes here only when all wanted ones are healthy.
-        let first_unhealthy = condemned().find(|pod| !is_healthy(pod)).map(|pod| pod.ordinal);
-        let mut flow = Flow::GoOn;
-        for pod in condemned().rev().copied() {
-            if self.plan.steps.len() >= STEPS_MAX {
-                return Flow::Stop;
-            }
-            let claims = owner_writes(self.view.checked(pod));
-            let may_go = flow == Flow::GoOn && !pod.is_terminating;
-            let is_healthy = pod.is_healthy(self.min_ready_seconds, self.now);
-            if may_go && (!self.is_ordered || is_healthy || first_unhealthy == Some(pod.ordinal)) {
-                self.delete(pod, claims, DeleteReason::ScaledDown);
-            } else {
-                if flow == Flow::GoOn {
-                    self.wait_for(why_unhealthy(pod, self.min_ready_seconds));
-                }
-                if !claims.is_empty() {
-                    self.step(pod.ordinal, pod.name(), claims, PodWrite::None);
-                }
-            }
-            if self.is_ordered {
-                flow = Flow::Stop;
-            }
-        }
-        flow
-    }
-
-    /// From the highest down to the partition: delete the first outdated pod, or wait for the first that is
-    /// not available. So one pod at a time is away, and a broken pod of the update revision stops the
-    /// rollout.
-    fn rolling_update(&mut self) {
-        if !status::is_rolling(self.set) {
-            return;
-        }
-        let start = repair::start(self.set);
-        let partition = partition(self.set).unwrap_or_default();
-        let update = name_of(&self.revisions.update);
-        for slot in (partition..repair::replicas(self.set)).rev() {
-            let ordinal = start.saturating_add(slot);
-            // What is made, replaced or repaired by this plan counts as away until that has been seen.
-            let Some(pod) = self.pods.get(&ordinal).copied() else { return };
-            if self.busy.contains(&ordinal) {
-                return;
-            }
-            if pod.revision() != update && !pod.is_terminating {
-                self.delete(pod, Vec::new(), DeleteReason::Outdated);
-                let at_current = self.status.current_replicas.unwrap_or_default();
-                self.status.current_replicas = Some((at_current - 1).max(0));
-                return;
-            }
-            if !pod.is_healthy(self.min_ready_seconds, self.now) {
-                return self.wait_for(why_unhealthy(pod, self.min_ready_seconds));
-            }
-        }
+        self.hold(why_unhealthy(self.view, pod, self.min_ready_seconds))
     }
 }
 
-fn why_unhealthy(pod: &PodEntry, min_ready_seconds: i32) -> WaitingOn {
+fn why_unhealthy(view: &SetView<'_>, pod: &PodEntry, min_ready_seconds: i32) -> WaitingOn {
     if pod.is_terminating {
         WaitingOn::terminating(pod)
     } else if pod.is_ready {
         WaitingOn::not_available(pod, min_ready_seconds)
     } else {
-        WaitingOn::not_ready(pod)
+        WaitingOn::not_ready(view, pod)
     }
-}
-
-/// `spec.updateStrategy.rollingUpdate.partition`; `None` where `rollingUpdate` is not there at all.
-fn partition(set: &StatefulSet) -> Option<i32> {
-    let strategy = set.spec.update_strategy.as_ref();
-    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
-    rolling.map(|rolling| rolling.partition.unwrap_or_default().max(0))
 }
 
 /// What to write for a pod that stays. Claims that are missing are made for a pending pod, or where the

@@ -52,7 +52,7 @@ pub fn check(view: &SetView<'_>, pod: &PodEntry) -> Checked {
         is_selected: view.entry.selector.as_ref().is_ok_and(|selector| selector.matches(&labels)),
         ..Checked::default()
     };
-    let wanted = Wanted::of(set, !is_in_range(set, pod.ordinal));
+    let wanted = Wanted::of(set, !view.entry.ordinals.contains(pod.ordinal));
     for claim in claims(set, pod.ordinal) {
         let Some(existing) = view.claim(claim.metadata.name.as_deref().unwrap_or_default()) else {
             checked.missing.push(retention::owned(claim, set, wanted));
@@ -102,24 +102,6 @@ pub fn claims_of_new(view: &SetView<'_>, ordinal: i32) -> ClaimsOfNew {
         }
     }
     result
-}
-
-/// True when an ordinal is one that the set should have.
-pub fn is_in_range(set: &StatefulSet, ordinal: i32) -> bool {
-    let start = start(set);
-    let end = i64::from(start) + i64::from(replicas(set));
-    ordinal >= start && i64::from(ordinal) < end
-}
-
-/// The first ordinal of a set.
-pub fn start(set: &StatefulSet) -> i32 {
-    let ordinals = set.spec.ordinals.as_ref();
-    ordinals.and_then(|ordinals| ordinals.start).unwrap_or_default().max(0)
-}
-
-/// How many replicas a set wants.
-pub fn replicas(set: &StatefulSet) -> i32 {
-    set.spec.replicas.unwrap_or(1).max(0)
 }
 
 /// The pod of an ordinal, as a template at a revision makes it.

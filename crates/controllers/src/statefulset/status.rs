@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 
-use super::repair;
+use super::conditions;
 use super::revisions::{Revisions, name_of};
+use super::rollout::Strategy;
 use super::view::PodEntry;
+use model::stateful_set::replicas;
 
 /// Counts the pods of a set, wanted and condemned ones alike.
 pub fn counted(
@@ -47,8 +49,8 @@ pub fn counted(
 
 /// Makes the update revision the current one when all replicas are at it and ready.
 pub fn complete_rollout(set: &StatefulSet, status: &mut StatefulSetStatus) {
-    let wanted = repair::replicas(set);
-    let is_complete = is_rolling(set)
+    let wanted = replicas(set);
+    let is_complete = Strategy::of(set) != Strategy::OnDelete
         && status.updated_replicas == Some(wanted)
         && status.ready_replicas == Some(wanted)
         && status.replicas == wanted;
@@ -58,10 +60,23 @@ pub fn complete_rollout(set: &StatefulSet, status: &mut StatefulSetStatus) {
     }
 }
 
-/// True when the stored status tells something else. Conditions and the collision count alone are not worth
-/// a write, nor is an older generation.
+/// True when the stored status tells something else. The collision count alone and conditions of others are
+/// not worth a write, nor is an older generation.
 pub fn is_news(stored: Option<&StatefulSetStatus>, status: &StatefulSetStatus) -> bool {
     let Some(stored) = stored else { return true };
+    counts_differ(stored, status)
+        || conditions::are_news(stored.conditions.as_deref(), status.conditions.as_deref())
+}
+
+/// True when the stored status has the same counts, and the same conditions but for their words.
+pub fn is_only_words(stored: Option<&StatefulSetStatus>, status: &StatefulSetStatus) -> bool {
+    stored.is_some_and(|stored| {
+        !counts_differ(stored, status)
+            && !conditions::have_turned(stored.conditions.as_deref(), status.conditions.as_deref())
+    })
+}
+
+fn counts_differ(stored: &StatefulSetStatus, status: &StatefulSetStatus) -> bool {
     let count = |count: Option<i32>| count.unwrap_or_default();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     status.observed_generation > stored.observed_generation
@@ -72,12 +87,6 @@ pub fn is_news(stored: Option<&StatefulSetStatus>, status: &StatefulSetStatus) -
         || count(status.updated_replicas) != count(stored.updated_replicas)
         || text(&status.current_revision) != text(&stored.current_revision)
         || text(&status.update_revision) != text(&stored.update_revision)
-}
-
-/// True when the set's update strategy is RollingUpdate, also by default.
-pub fn is_rolling(set: &StatefulSet) -> bool {
-    let strategy = set.spec.update_strategy.as_ref();
-    strategy.and_then(|strategy| strategy.type_.as_deref()).is_none_or(|kind| kind == "RollingUpdate")
 }
 
 /// How long a pod must be ready to count as available.

@@ -6,20 +6,23 @@
 //! and one event, 4,999 answers stand. The view decides nothing; [`super::plan`] does.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use client::Change;
 use jiff::Timestamp;
-use k8s_openapi::Resource;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{Metadata as _, Resource};
 use model::selector::Selector;
+use model::stateful_set::{ExtendedStatefulSet, Extra, Ordinals};
 use model::{meta, ordinal};
 use serde_json::Value;
 
+use super::by_name::{ByName, names};
 use super::decision::Notice;
+use super::memory::Memory;
 use super::repair::{self, Checked};
 use super::revisions;
 use reconcile::barrier::{Horizon, Removed};
@@ -56,13 +59,15 @@ pub struct PodEntry {
     pub is_ready: bool,
     /// Since when, where its status says so.
     pub ready_since: Option<Timestamp>,
+    /// True when it is ready or was since it was made, as far as is known; in doubt it was.
+    pub has_been_ready: bool,
     /// True when its deletion was asked for.
     pub is_terminating: bool,
     checked: OnceCell<Checked>,
 }
 
 impl PodEntry {
-    fn new(pod: Arc<Pod>) -> PodEntry {
+    fn new(pod: Arc<Pod>, has_been_ready: bool) -> PodEntry {
         let phase = match model::pod::phase(&pod) {
             "Pending" => Phase::Pending,
             "Running" => Phase::Running,
@@ -77,6 +82,7 @@ impl PodEntry {
             is_created: !model::pod::phase(&pod).is_empty(),
             is_ready: phase == Phase::Running && model::pod::is_ready(&pod),
             ready_since: model::pod::ready_since(&pod),
+            has_been_ready: has_been_ready || model::pod::has_been_ready(&pod),
             is_terminating: meta::is_terminating(&pod.metadata),
             checked: OnceCell::new(),
             pod,
@@ -130,11 +136,17 @@ pub struct OwnedPods {
     pub strays: BTreeMap<String, Arc<Pod>>,
 }
 
-/// A set and what follows from its specification alone.
+/// A set, what follows from its specification alone, and what is remembered about it.
 #[derive(Debug)]
 pub struct SetEntry {
-    /// The set.
+    /// The set, as upstream's type has it.
     pub set: Arc<StatefulSet>,
+    /// The rest of it, or what of that is not understood.
+    pub extra: Result<Extra, String>,
+    /// Which ordinals it wants.
+    pub ordinals: Ordinals,
+    /// What no object tells.
+    pub memory: Memory,
     /// Its selector, or what is wrong with it.
     pub selector: Result<Selector, String>,
     /// When its status was last sent; unknown after a restart.
@@ -145,62 +157,18 @@ pub struct SetEntry {
 }
 
 impl SetEntry {
-    fn new(set: Arc<StatefulSet>) -> SetEntry {
+    fn new(set: Arc<StatefulSet>, extra: Result<Extra, String>, memory: Memory) -> SetEntry {
         let selector = Selector::from_label_selector(&set.spec.selector);
-        SetEntry { set, selector, status_sent: None, told: Vec::new(), data: OnceCell::new() }
+        let reserved = extra.as_ref().map(|extra| extra.reserved.clone()).unwrap_or_default();
+        let ordinals = Ordinals::of(&set, &reserved);
+        let (status_sent, told, data) = (None, Vec::new(), OnceCell::new());
+        SetEntry { set, extra, ordinals, memory, selector, status_sent, told, data }
     }
 
     /// What a revision of the set's present template records, and its text.
     pub fn revision_data(&self) -> &(Value, String) {
         self.data.get_or_init(|| revisions::data_of(&self.set))
     }
-}
-
-/// Objects by namespace and name.
-#[derive(Debug)]
-struct ByName<T>(HashMap<String, BTreeMap<String, T>>);
-
-impl<T> Default for ByName<T> {
-    fn default() -> Self {
-        ByName(HashMap::new())
-    }
-}
-
-impl<T> ByName<T> {
-    fn get(&self, namespace: &str, name: &str) -> Option<&T> {
-        self.0.get(namespace)?.get(name)
-    }
-
-    fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&String, &T)> {
-        self.0.get(namespace).into_iter().flatten()
-    }
-
-    /// Those whose name begins with `prefix`, in the order of their names.
-    fn beginning_with(&self, namespace: &str, prefix: &str) -> Vec<&T> {
-        let Some(names) = self.0.get(namespace) else { return Vec::new() };
-        let from_prefix = names.range(prefix.to_owned()..);
-        let matching = from_prefix.take_while(|(name, _)| name.starts_with(prefix));
-        matching.map(|(_, object)| object).collect()
-    }
-
-    fn insert(&mut self, metadata: &ObjectMeta, object: T) -> Option<T> {
-        let (namespace, name) = names(metadata);
-        self.0.entry(namespace.to_owned()).or_default().insert(name.to_owned(), object)
-    }
-
-    fn remove(&mut self, metadata: &ObjectMeta) -> Option<T> {
-        let (namespace, name) = names(metadata);
-        let all = self.0.get_mut(namespace)?;
-        let removed = all.remove(name);
-        if all.is_empty() {
-            self.0.remove(namespace);
-        }
-        removed
-    }
-}
-
-fn names(metadata: &ObjectMeta) -> (&str, &str) {
-    (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
 /// The kinds that this view shows.
@@ -215,7 +183,7 @@ const KINDS: &[&str] = &[
 #[derive(Debug, Clone)]
 pub enum Event {
     /// To sets.
-    Sets(Change<StatefulSet>),
+    Sets(Change<ExtendedStatefulSet>),
     /// To pods.
     Pods(Change<Pod>),
     /// To claims.
@@ -254,16 +222,16 @@ impl Picture for View {
                         self.touch_all(&mut touched);
                         let mut before = std::mem::take(&mut self.sets);
                         for set in sets {
-                            let known = before.remove(&set.metadata);
+                            let known = before.remove(set.metadata());
                             self.apply_set(set, known, &mut touched);
                         }
                     }
                     Change::Apply(set) => {
-                        let known = self.sets.remove(&set.metadata);
+                        let known = self.sets.remove(set.metadata());
                         self.apply_set(set, known, &mut touched);
                     }
                     Change::Delete(set) => {
-                        self.sets.remove(&set.metadata);
+                        self.sets.remove(set.metadata());
                         touched.insert(ObjectKey::of(&*set));
                     }
                 }
@@ -272,17 +240,21 @@ impl Picture for View {
                 self.horizon.observe(&change);
                 match change {
                     Change::Reset(pods, _) => {
+                        let ready: HashSet<String> = self.uids_that_have_been_ready();
                         self.pods = ByName::default();
                         self.orphans = ByName::default();
                         self.owned.clear();
                         for pod in pods {
-                            self.apply_pod(pod, &mut touched);
+                            let has_been_ready =
+                                pod.metadata.uid.as_ref().is_some_and(|uid| ready.contains(uid));
+                            self.apply_pod(pod, has_been_ready, &mut touched);
                         }
                         self.touch_all(&mut touched);
                     }
                     Change::Apply(pod) => {
+                        let has_been_ready = self.has_been_ready(&pod);
                         self.remove_pod(&pod, &mut touched);
-                        self.apply_pod(pod, &mut touched);
+                        self.apply_pod(pod, has_been_ready, &mut touched);
                     }
                     Change::Delete(pod) => self.remove_pod(&pod, &mut touched),
                 }
@@ -375,6 +347,27 @@ impl View {
         }
     }
 
+    /// Keeps what is to be remembered about a set.
+    pub fn remember(&mut self, key: &ObjectKey, memory: Memory) {
+        if let Some(entry) = self.entry_mut(key) {
+            entry.memory = memory;
+        }
+    }
+
+    /// What is known of a pod's past before its new version is taken in.
+    fn has_been_ready(&self, pod: &Pod) -> bool {
+        let Some(owner) = meta::controller_of(&pod.metadata) else { return false };
+        let (_, name) = names(&pod.metadata);
+        let number = ordinal::parse(name).map_or(-1, |(_, number)| number);
+        let entry = self.owned.get(&owner.uid).and_then(|owned| owned.members.get(&number));
+        entry.is_some_and(|entry| entry.has_been_ready && entry.pod.metadata.uid == pod.metadata.uid)
+    }
+
+    fn uids_that_have_been_ready(&self) -> HashSet<String> {
+        let members = self.owned.values().flat_map(|owned| owned.members.values());
+        members.filter(|entry| entry.has_been_ready).map(|entry| entry.uid().to_owned()).collect()
+    }
+
     fn entry_mut(&mut self, key: &ObjectKey) -> Option<&mut SetEntry> {
         self.sets.0.get_mut(&key.namespace)?.get_mut(&key.name)
     }
@@ -385,27 +378,27 @@ impl View {
         }
     }
 
-    fn apply_set(&mut self, set: Arc<StatefulSet>, known: Option<SetEntry>, touched: &mut Touched) {
+    fn apply_set(&mut self, set: Arc<ExtendedStatefulSet>, known: Option<SetEntry>, touched: &mut Touched) {
         touched.insert(ObjectKey::of(&*set));
-        let metadata = set.metadata.clone();
+        let ExtendedStatefulSet { set, extra } = Arc::unwrap_or_clone(set);
+        let (set, metadata) = (Arc::new(set.clone()), set.metadata);
+        let known = known.filter(|known| known.set.metadata.uid == metadata.uid);
         let entry = match known {
-            Some(known) if known.set.spec == set.spec && known.set.metadata.uid == metadata.uid => {
-                SetEntry { set, ..known }
-            }
-            _ => {
+            Some(known) if known.set.spec == set.spec && known.extra == extra => SetEntry { set, ..known },
+            known => {
                 if let Some(pods) = metadata.uid.as_ref().and_then(|uid| self.owned.get_mut(uid)) {
                     pods.members.values_mut().for_each(|entry| entry.checked = OnceCell::new());
                 }
-                SetEntry::new(set)
+                SetEntry::new(set, extra, known.map(|known| known.memory).unwrap_or_default())
             }
         };
         self.sets.insert(&metadata, entry);
     }
 
-    fn apply_pod(&mut self, pod: Arc<Pod>, touched: &mut Touched) {
+    fn apply_pod(&mut self, pod: Arc<Pod>, has_been_ready: bool, touched: &mut Touched) {
         self.touch_pod(&pod, touched);
         self.pods.insert(&pod.metadata, Arc::clone(&pod));
-        let entry = PodEntry::new(Arc::clone(&pod));
+        let entry = PodEntry::new(Arc::clone(&pod), has_been_ready);
         match meta::controller_of(&pod.metadata) {
             None => {
                 self.orphans.insert(&pod.metadata, entry);

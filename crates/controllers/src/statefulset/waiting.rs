@@ -56,6 +56,24 @@ pub enum WaitingOn {
         /// Who owns it: kind and name, where somebody does.
         owner: Option<String>,
     },
+    /// A pod ended again and again and is not replaced at once any more.
+    BackOff {
+        /// Its name.
+        pod: String,
+        /// How many ended before it.
+        failures: u32,
+        /// When it is replaced.
+        until: Timestamp,
+    },
+    /// The primary is to go, and another pod can still take its label.
+    Primary {
+        /// Its name.
+        pod: String,
+        /// When it goes in any case.
+        until: Timestamp,
+    },
+    /// The rolling update is paused by its specification.
+    Paused,
     /// The set is being deleted; what it owns goes by garbage collection.
     SetBeingDeleted,
     /// The set cannot be acted on as it is written.
@@ -71,6 +89,13 @@ pub enum WaitingOn {
 pub enum NotReady {
     /// It has no node.
     NotScheduled {
+        /// What the scheduler said.
+        message: String,
+    },
+    /// It has no node because a claim of it is not bound.
+    VolumeNotBound {
+        /// The claim's name.
+        claim: String,
         /// What the scheduler said.
         message: String,
     },
@@ -116,14 +141,14 @@ pub enum NotReady {
 
 impl WaitingOn {
     /// Waiting for a pod to become ready.
-    pub fn not_ready(entry: &PodEntry) -> WaitingOn {
+    pub fn not_ready(view: &SetView<'_>, entry: &PodEntry) -> WaitingOn {
         let condition = model::pod::condition(&entry.pod, "Ready");
         let since = condition.and_then(|condition| condition.last_transition_time.as_ref());
         let created = entry.pod.metadata.creation_timestamp.as_ref();
         WaitingOn::PodNotReady {
             pod: entry.name().to_owned(),
             since: since.or(created).map(|time| time.0),
-            detail: why_not_ready(&entry.pod),
+            detail: why_not_ready(view, &entry.pod),
         }
     }
 
@@ -139,6 +164,14 @@ impl WaitingOn {
         WaitingOn::PodTerminating { pod: entry.name().to_owned(), until }
     }
 
+    /// When the wait is over whatever happens, where time alone ends it.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match self {
+            WaitingOn::BackOff { until, .. } | WaitingOn::Primary { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
     /// Waiting for a name to be free, where somebody has it.
     pub fn name_taken(view: &SetView<'_>, pod_name: &str) -> Option<WaitingOn> {
         let holder = view.pod_named(pod_name)?;
@@ -148,10 +181,16 @@ impl WaitingOn {
     }
 }
 
-fn why_not_ready(pod: &Pod) -> NotReady {
+fn why_not_ready(view: &SetView<'_>, pod: &Pod) -> NotReady {
     let unscheduled = model::pod::condition(pod, "PodScheduled");
     if let Some(condition) = unscheduled.filter(|condition| condition.status == "False") {
-        return NotReady::NotScheduled { message: condition.message.clone().unwrap_or_default() };
+        let message = condition.message.clone().unwrap_or_default();
+        // A claim that waits for its first pod is not bound either, whatever keeps that pod from a node.
+        let is_about_volumes = message.to_lowercase().contains("volume");
+        return match unbound_claim(view, pod).filter(|_| is_about_volumes) {
+            Some(claim) => NotReady::VolumeNotBound { claim, message },
+            None => NotReady::NotScheduled { message },
+        };
     }
     let status = pod.status.as_ref();
     let first = status.and_then(|status| status.init_container_statuses.as_deref()).unwrap_or_default();
@@ -169,6 +208,17 @@ fn why_not_ready(pod: &Pod) -> NotReady {
         Some(gate) => NotReady::ReadinessGate { condition: gate.condition_type.clone() },
         None => NotReady::Phase { phase: model::pod::phase(pod).to_owned() },
     }
+}
+
+/// A claim that the pod mounts and that is not there or not bound.
+fn unbound_claim(view: &SetView<'_>, pod: &Pod) -> Option<String> {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+    let names = volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    let is_bound = |name: &str| {
+        let status = view.claim(name).and_then(|claim| claim.status.as_ref());
+        status.and_then(|status| status.phase.as_deref()) == Some("Bound")
+    };
+    names.map(|source| source.claim_name.clone()).find(|name| !is_bound(name))
 }
 
 /// True for an init container that need not run any more.
@@ -226,6 +276,13 @@ impl fmt::Display for WaitingOn {
             WaitingOn::NameTaken { pod, owner: None } => {
                 write!(formatter, "the name {pod} to be free: the pod of that name is not the set's")
             }
+            WaitingOn::BackOff { pod, failures, until } => {
+                write!(formatter, "pod {pod} to be replaced at {until}: {failures} before it ended too")
+            }
+            WaitingOn::Primary { pod, until } => {
+                write!(formatter, "another pod to become primary in place of {pod}, until {until}")
+            }
+            WaitingOn::Paused => formatter.write_str("the rolling update to be resumed: it is paused"),
             WaitingOn::SetBeingDeleted => formatter.write_str("the set to be gone: it is being deleted"),
             WaitingOn::InvalidSet { message } => write!(formatter, "the set to be corrected: {message}"),
         }
@@ -236,6 +293,9 @@ impl fmt::Display for NotReady {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotReady::NotScheduled { message } => write!(formatter, "it has no node ({message})"),
+            NotReady::VolumeNotBound { claim, message } => {
+                write!(formatter, "its claim {claim} is not bound ({message})")
+            }
             NotReady::ContainerWaiting { container, reason, restarts, .. } => {
                 write!(formatter, "container {container} waits ({reason}")?;
                 match restarts {

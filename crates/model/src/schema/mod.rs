@@ -33,7 +33,8 @@ pub const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// The definitions of every served kind, compiled when first asked for.
 pub fn definitions() -> &'static Definitions {
-    static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| Definitions::with_extra(&[]));
+    static DEFINITIONS: LazyLock<Definitions> =
+        LazyLock::new(|| Definitions::with_extra(&crate::stateful_set::extra_fields()));
     &DEFINITIONS
 }
 

@@ -91,7 +91,8 @@ struct Running {
     _lock: Lock,
 }
 
-/// Starts the cluster. After an error nothing runs, and what a new cluster made outside its directory is gone.
+/// Starts the cluster. After an error nothing runs, and what a new cluster made outside its directory is
+/// gone.
 async fn start(
     data_dir: &DataDir,
     arguments: &UpArguments,

@@ -136,8 +136,9 @@ impl SqliteLog {
         self.failure(error)
     }
 
-    /// Begins a new WAL where the old one ends in frames of a failed write. A later commit would overwrite only
-    /// some of them, and after a power cut in that commit the others would look like commits behind damage.
+    /// Begins a new WAL where the old one ends in frames of a failed write. A later commit would overwrite
+    /// only some of them, and after a power cut in that commit the others would look like commits behind
+    /// damage.
     fn clean(&mut self) -> Result<(), LogError> {
         if self.unclean {
             let outcome = begin_new_wal(self.connection()?);

@@ -87,8 +87,8 @@ impl FailingDisk {
         let name = format!("failing-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let name = CString::new(name).expect("no zero byte");
         let disk: &'static Disk = Box::leak(Box::new(Disk { name, state: Mutex::default() }));
-        // SAFETY: the default VFS is there for ever, and the copy is leaked, as SQLite wants it. What it shares
-        // with the original are functions that look at their file only.
+        // SAFETY: the default VFS is there for ever, and the copy is leaked, as SQLite wants it. What it
+        // shares with the original are functions that look at their file only.
         unsafe {
             let copy = Box::leak(Box::new(*ffi::sqlite3_vfs_find(std::ptr::null())));
             copy.zName = disk.name.as_ptr();

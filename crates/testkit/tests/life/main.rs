@@ -4,6 +4,7 @@
 //! remove a cluster have one of their own. Nothing here reaches into the product: what a user sees is judged.
 //! Read next: [`space`].
 
+mod better;
 mod command;
 mod dns;
 mod down;

@@ -205,3 +205,48 @@ fn a_negative_history_limit_is_warned_of() {
         ]
     );
 }
+
+#[test]
+fn names_that_do_not_fit_their_pods_are_refused_at_once() {
+    let longest = "a".repeat(52);
+    let named = |name: &str, spec: Value| with(&set(), &json!({"metadata": {"name": name}, "spec": spec}));
+    let kind = || kind("apps", "StatefulSet");
+    assert_eq!(errors(kind(), named(&longest, json!({"replicas": 5000}))), Vec::<String>::new());
+    let refused = errors(kind(), named(&format!("{longest}a"), json!({})));
+    assert!(refused[0].starts_with("metadata.name: Invalid value"), "{refused:?}");
+}
+
+#[test]
+fn fields_and_annotations_of_our_own_are_as_strict_as_upstreams() {
+    let table = [
+        (json!({"spec": {"reserveOrdinals": [1, "3-5"]}}), ""),
+        (json!({"spec": {"reserveOrdinals": [1, "5-3"]}}), "spec.reserveOrdinals[1]: Invalid value"),
+        (json!({"spec": {"volumeClaimUpdateStrategy": {"type": "InPlace"}}}), ""),
+        (
+            json!({"spec": {"volumeClaimUpdateStrategy": {"type": "Now"}}}),
+            "spec.volumeClaimUpdateStrategy.type",
+        ),
+        (
+            json!({"spec": {"volumeClaimUpdateStrategy": {"mode": "x"}}}),
+            "spec.volumeClaimUpdateStrategy.mode",
+        ),
+        (json!({"spec": {"updateStrategy": {"type": "Recreate", "rollingUpdate": null}}}), ""),
+        (json!({"metadata": {"annotations": {"ordinal.dev/rollout": "strict"}}}), ""),
+        (
+            json!({"metadata": {"annotations": {"ordinal.dev/rollout": "x"}}}),
+            "metadata.annotations[ordinal.dev/rollout]",
+        ),
+        (json!({"metadata": {"annotations": {"ordinal.dev/primary-label": "role=primary"}}}), ""),
+        (
+            json!({"metadata": {"annotations": {"ordinal.dev/other": ""}}}),
+            "metadata.annotations[ordinal.dev/other]",
+        ),
+    ];
+    for (change, expected) in table {
+        let refused = errors(kind("apps", "StatefulSet"), with(&set(), &change));
+        match expected {
+            "" => assert_eq!(refused, Vec::<String>::new(), "{change}"),
+            expected => assert!(refused[0].starts_with(expected), "{change}: {refused:?}"),
+        }
+    }
+}

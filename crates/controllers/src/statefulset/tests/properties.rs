@@ -10,7 +10,9 @@ use serde_json::json;
 use super::script::{live, new_set};
 use super::world::World;
 use crate::statefulset::decision::{DeleteReason, Plan, PodWrite};
-use crate::statefulset::repair;
+use model::stateful_set::{
+    Extra, Ordinals, PRIMARY_LABEL_ANNOTATION, Reserved, SPECIFIED_DELETE_LABEL, replicas,
+};
 
 /// Largest number of replicas in a history: small enough to run thousands, large enough for every order.
 const REPLICAS_MAX: i32 = 5;
@@ -24,7 +26,11 @@ enum Happening {
     Start(i32),
     Template(u8),
     Partition(i32),
-    OnDelete(bool),
+    Strategy(&'static str),
+    Paused(bool),
+    Reserve(Vec<i32>),
+    Specify(i32),
+    Primary(i32),
     WhenScaled(bool),
     Ready(i32),
     Unready(i32),
@@ -44,7 +50,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0..3).prop_map(Happening::Start),
         1 => (1..4_u8).prop_map(Happening::Template),
         1 => (0..4).prop_map(Happening::Partition),
-        1 => any::<bool>().prop_map(Happening::OnDelete),
+        1 => prop::sample::select(vec!["OnDelete", "RollingUpdate", "Recreate"]).prop_map(Happening::Strategy),
+        1 => any::<bool>().prop_map(Happening::Paused),
+        1 => prop::collection::vec(0..4, 0..3).prop_map(Happening::Reserve),
+        1 => pod.clone().prop_map(Happening::Specify),
+        1 => pod.clone().prop_map(Happening::Primary),
         1 => any::<bool>().prop_map(Happening::WhenScaled),
         4 => pod.clone().prop_map(Happening::Ready),
         1 => pod.clone().prop_map(Happening::Unready),
@@ -69,6 +79,20 @@ fn change_spec(world: &mut World, change: impl FnOnce(&mut serde_json::Value)) {
     world.put_set(set);
 }
 
+fn change_extra(world: &mut World, change: impl FnOnce(&mut Extra)) {
+    change(world.extras.entry("web".to_owned()).or_default());
+    let mut set = world.sets.get("web").expect("the set exists").clone();
+    set.metadata.generation = set.metadata.generation.map(|generation| generation + 1);
+    world.put_set(set);
+}
+
+fn label(world: &mut World, pod: &str, key: &str, value: &str) {
+    if let Some(mut pod) = world.pods.get(pod).cloned() {
+        pod.metadata.labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+        world.put_pod(pod);
+    }
+}
+
 fn happen(world: &mut World, happening: &Happening) {
     let running = json!({ "running": {} });
     let name = |number: i32| ordinal::pod_name("web", number);
@@ -83,10 +107,18 @@ fn happen(world: &mut World, happening: &Happening) {
             spec["updateStrategy"] =
                 json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": partition } });
         }),
-        Happening::OnDelete(on) => change_spec(world, |spec| {
-            let kind = if *on { "OnDelete" } else { "RollingUpdate" };
-            spec["updateStrategy"] = json!({ "type": kind });
+        Happening::Strategy(kind) => {
+            change_spec(world, |spec| spec["updateStrategy"] = json!({ "type": kind }));
+        }
+        Happening::Paused(is_paused) => {
+            change_extra(world, |extra| extra.is_paused = *is_paused);
+        }
+        Happening::Reserve(ordinals) => change_extra(world, |extra| {
+            let entries: Vec<_> = ordinals.iter().map(|ordinal| json!(ordinal)).collect();
+            extra.reserved = Reserved::parse(&entries).expect("is right");
         }),
+        Happening::Specify(number) => label(world, &name(*number), SPECIFIED_DELETE_LABEL, "true"),
+        Happening::Primary(number) => label(world, &name(*number), "role", "primary"),
         Happening::WhenScaled(delete) => change_spec(world, |spec| {
             let policy = if *delete { "Delete" } else { "Retain" };
             spec["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = json!(policy);
@@ -111,13 +143,7 @@ fn happen(world: &mut World, happening: &Happening) {
                 world.remove_claim(&claim);
             }
         }
-        Happening::Relabel(number) => {
-            if let Some(mut pod) = world.pods.get(&name(*number)).cloned() {
-                let labels = pod.metadata.labels.get_or_insert_default();
-                labels.insert("app".to_owned(), "debug".to_owned());
-                world.put_pod(pod);
-            }
-        }
+        Happening::Relabel(number) => label(world, &name(*number), "app", "debug"),
         Happening::Tick(seconds) => world.tick(*seconds),
         Happening::Sync => {
             let plan = world.plan("web").expect("the set exists");
@@ -133,6 +159,7 @@ fn world(policy: &str, min_ready_seconds: i32) -> World {
     set["spec"]["podManagementPolicy"] = json!(policy);
     set["spec"]["minReadySeconds"] = json!(min_ready_seconds);
     set["spec"]["replicas"] = json!(3);
+    set["metadata"]["annotations"] = json!({ (PRIMARY_LABEL_ANNOTATION): "role=primary" });
     set["spec"]["volumeClaimTemplates"] =
         json!([{ "metadata": { "name": "data" }, "spec": { "accessModes": ["ReadWriteOnce"] } }]);
     let mut world = World::new();
@@ -152,15 +179,35 @@ fn check_safety(world: &World, plan: &Plan, is_ordered: bool) {
             move |write: &PodWrite| matches!(write, PodWrite::Delete { why: reason, .. } if *reason == why);
         plan.steps.iter().filter(move |step| is_that(&step.write))
     };
-    assert!(deleted(DeleteReason::Outdated).count() <= 1, "an update takes one at a time:\n{plan}");
+    let ordinals = Ordinals::of(set, &world.extras.get("web").cloned().unwrap_or_default().reserved);
+    let is_healthy = |number: i32| {
+        let pod = world.pods.get(&ordinal::pod_name("web", number));
+        pod.is_some_and(|pod| {
+            let seconds = set.spec.min_ready_seconds.unwrap_or_default();
+            model::pod::is_available(pod, seconds, world.now) && !meta::is_terminating(&pod.metadata)
+        })
+    };
+    let unavailable = ordinals.iter().filter(|number| !is_healthy(*number)).count();
+    let kind = set.spec.update_strategy.as_ref().and_then(|strategy| strategy.type_.as_deref());
+    if kind == Some("Recreate") {
+        let makes = plan.steps.iter().any(|step| matches!(step.write, PodWrite::Create(_)));
+        let removes = deleted(DeleteReason::Outdated).count() > 0;
+        assert!(!makes || !removes, "nothing is made while an outdated pod is left:\n{plan}");
+        return;
+    }
+    let taken = deleted(DeleteReason::Outdated).filter(|step| is_healthy(step.ordinal)).count();
+    assert!(taken == 0 || taken + unavailable <= 1, "an update makes one at a time unavailable:\n{plan}");
+    for step in deleted(DeleteReason::Broken) {
+        assert!(!is_healthy(step.ordinal), "what is broken is not healthy:\n{plan}");
+    }
     for step in deleted(DeleteReason::ScaledDown) {
-        assert!(!repair::is_in_range(set, step.ordinal), "a wanted pod is not scaled down:\n{plan}");
+        assert!(!ordinals.contains(step.ordinal), "a wanted pod is not scaled down:\n{plan}");
     }
     for step in plan.steps.iter().filter(|step| matches!(step.write, PodWrite::Create(_))) {
-        assert!(repair::is_in_range(set, step.ordinal), "only wanted pods are made:\n{plan}");
+        assert!(ordinals.contains(step.ordinal), "only wanted pods are made:\n{plan}");
         assert!(!world.pods.contains_key(&step.pod), "a name is taken until it is free:\n{plan}");
         if is_ordered {
-            for lower in repair::start(set)..step.ordinal {
+            for lower in ordinals.iter().take_while(|lower| *lower < step.ordinal) {
                 let pod = world.pods.get(&ordinal::pod_name("web", lower));
                 let is_healthy = pod.is_some_and(|pod| {
                     model::pod::is_running_and_ready(pod) && !meta::is_terminating(&pod.metadata)
@@ -201,13 +248,13 @@ fn check_convergence(world: &mut World) {
         world.tick(20);
         if !moved && plan.is_quiet() && world.plan("web").expect("the set exists").is_quiet() {
             let set = world.sets.get("web").expect("the set exists");
-            let (start, replicas) = (repair::start(set), repair::replicas(set));
+            let ordinals = Ordinals::of(set, &world.extras.get("web").cloned().unwrap_or_default().reserved);
             let wanted: BTreeSet<String> =
-                (start..start + replicas).map(|number| ordinal::pod_name("web", number)).collect();
+                ordinals.iter().map(|number| ordinal::pod_name("web", number)).collect();
             let present: BTreeSet<String> = world.pods.keys().cloned().collect();
             assert_eq!(present, wanted);
             let status = set.status.as_ref().expect("has a status");
-            assert_eq!(status.ready_replicas, Some(replicas));
+            assert_eq!(status.ready_replicas, Some(replicas(set)));
             assert_eq!(status.observed_generation, set.metadata.generation);
             return;
         }

@@ -23,6 +23,7 @@ use std::fmt::Write;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use model::stateful_set::{PRIMARY_LABEL_ANNOTATION, ROLLOUT_ANNOTATION, Reserved};
 use serde_json::{Value, json};
 
 use super::world::{NAMESPACE, World, name_of};
@@ -149,8 +150,8 @@ pub(super) fn new_set(name: &str) -> Value {
 }
 
 fn apply(world: &mut World, name: &str, fields: &[&str]) -> Result<(), String> {
-    let before = world.sets.get(name);
-    let mut set = match before {
+    let before = world.sets.get(name).cloned();
+    let mut set = match &before {
         Some(set) => serde_json::to_value(set).map_err(|error| error.to_string())?,
         None => new_set(name),
     };
@@ -161,8 +162,26 @@ fn apply(world: &mut World, name: &str, fields: &[&str]) -> Result<(), String> {
             set["metadata"]["annotations"] = json!({ "kubernetes.io/change-cause": value });
             continue;
         }
+        if let Some(annotation) = match key {
+            "rollout" => Some(ROLLOUT_ANNOTATION),
+            "primary" => Some(PRIMARY_LABEL_ANNOTATION),
+            _ => None,
+        } {
+            set["metadata"]["annotations"][annotation] = json!(value);
+            continue;
+        }
+        let extra = world.extras.entry(name.to_owned()).or_default();
         let spec = &mut set["spec"];
         match key {
+            "paused" => extra.is_paused = value == "true",
+            "reserve" => {
+                let entries: Vec<Value> = value.split(',').map(Value::from).collect();
+                extra.reserved = Reserved::parse(&entries).map_err(|(_, detail)| detail)?;
+            }
+            "max-unavailable" => {
+                let amount = value.parse::<i32>().map_or(json!(value), |amount| json!(amount));
+                spec["updateStrategy"]["rollingUpdate"]["maxUnavailable"] = amount;
+            }
             "replicas" => spec["replicas"] = json!(number(value)?),
             "start" => spec["ordinals"] = json!({ "start": number(value)? }),
             "policy" => spec["podManagementPolicy"] = json!(value),
@@ -238,10 +257,14 @@ fn change_pod(world: &mut World, name: &str, what: &[&str]) -> Result<(), String
         ["crashloop"] => {
             world.set_phase(name, "Running", false, &json!({ "waiting": { "reason": "CrashLoopBackOff" } }));
         }
-        ["unscheduled"] => {
+        ["unscheduled" | "unbound"] => {
+            let why = match what[0] {
+                "unbound" => "pod has unbound immediate PersistentVolumeClaims.",
+                _ => "1 Insufficient cpu.",
+            };
             let condition = json!([{
                 "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-                "message": "0/1 nodes are available: 1 Insufficient cpu.",
+                "message": format!("0/1 nodes are available: {why}"),
             }]);
             let status = pod.status.get_or_insert_default();
             status.conditions = serde_json::from_value(condition).map_err(|error| error.to_string())?;
@@ -405,7 +428,9 @@ fn show(world: &World, what: &[&str]) -> Result<String, String> {
             let status = world.sets.get(*set).and_then(|set| set.status.as_ref()).ok_or("is no status")?;
             for condition in status.conditions.iter().flatten() {
                 let text = |field: &Option<String>| field.clone().unwrap_or_default();
-                let _ = writeln!(answer, "{}={}", text(&condition.type_), text(&condition.status));
+                let (kind, status) = (text(&condition.type_), text(&condition.status));
+                let (reason, message) = (text(&condition.reason), text(&condition.message));
+                let _ = writeln!(answer, "{kind}={status} {reason} {message}");
             }
         }
         _ => return Err("is nothing to show".to_owned()),

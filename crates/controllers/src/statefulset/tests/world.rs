@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use model::encoded::Revision;
 use model::meta;
+use model::stateful_set::{ExtendedStatefulSet, Extra, Reserved};
 use serde_json::{Value, json};
 
 use crate::statefulset::decision::{ClaimWrite, Plan, PodWrite, Preparation, Step};
@@ -27,6 +28,8 @@ pub(super) const NAMESPACE: &str = "default";
 pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) sets: BTreeMap<String, StatefulSet>,
+    /// What sets say beyond upstream's fields, but for their annotations.
+    pub(super) extras: BTreeMap<String, Extra>,
     pub(super) pods: BTreeMap<String, Pod>,
     pub(super) claims: BTreeMap<String, PersistentVolumeClaim>,
     pub(super) revisions: BTreeMap<String, ControllerRevision>,
@@ -45,6 +48,7 @@ impl World {
         World {
             now: "2026-01-01T00:00:00Z".parse().expect("is a time"),
             sets: BTreeMap::new(),
+            extras: BTreeMap::new(),
             pods: BTreeMap::new(),
             claims: BTreeMap::new(),
             revisions: BTreeMap::new(),
@@ -78,6 +82,7 @@ impl World {
     pub(super) fn put_set(&mut self, mut set: StatefulSet) {
         self.stamp(&mut set);
         self.sets.insert(name_of(&set), set.clone());
+        let set = self.extended(set);
         self.view.apply(Event::Sets(Change::Apply(Arc::new(set))));
     }
 
@@ -102,7 +107,15 @@ impl World {
     pub(super) fn remove_set(&mut self, name: &str) {
         let mut set = self.sets.remove(name).expect("the set exists");
         self.stamp(&mut set);
+        let set = self.extended(set);
         self.view.apply(Event::Sets(Change::Delete(Arc::new(set))));
+    }
+
+    fn extended(&self, set: StatefulSet) -> ExtendedStatefulSet {
+        let mut extra = self.extras.get(&name_of(&set)).cloned().unwrap_or_default();
+        let annotations = set.metadata.annotations.iter().flatten();
+        let read = extra.read_annotations(annotations.map(|(key, value)| (key.as_str(), value.as_str())));
+        ExtendedStatefulSet { set, extra: read.map(|()| extra).map_err(|error| error.to_string()) }
     }
 
     pub(super) fn remove_pod(&mut self, name: &str) {
@@ -127,6 +140,7 @@ impl World {
 
     /// Does what a plan says, as far as it goes; the error is the first write that was refused.
     pub(super) fn carry_out(&mut self, plan: &Plan) -> Result<(), String> {
+        self.view.remember(&ObjectKey::new(NAMESPACE, plan.name.clone()), plan.memory.clone());
         let mut done = self.prepare(plan, &plan.prepare);
         for step in &plan.steps {
             done = done.and_then(|()| self.step(step));
@@ -176,6 +190,14 @@ impl World {
                     let mut revision = self.revisions.get(name).expect("exists").clone();
                     revision.revision = Some(*number);
                     self.put_revision(revision);
+                }
+                Preparation::Reserve { ordinals, .. } => {
+                    let entries = ordinals.as_array().expect("is a list");
+                    let reserved = Reserved::parse(entries).expect("is right");
+                    self.extras.entry(plan.name.clone()).or_default().reserved = reserved;
+                    let mut set = self.sets.get(&plan.name).expect("the set exists").clone();
+                    set.metadata.generation = set.metadata.generation.map(|generation| generation + 1);
+                    self.put_set(set);
                 }
                 Preparation::DeleteRevision { name, .. } => self.remove_revision(name),
             }
