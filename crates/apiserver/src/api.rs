@@ -24,6 +24,7 @@ use crate::http::frames::Frames;
 use crate::kind::Kind;
 use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
+use crate::subresources::eviction::Lines;
 use crate::transport::InProcess;
 
 /// What an operator may choose.
@@ -62,6 +63,8 @@ pub struct Api {
     pub(crate) metrics: Metrics,
     pub(crate) frames: Frames,
     pub(crate) openapi: OpenApi,
+    /// Where evictions wait for each other.
+    pub(crate) evictions: Lines,
     kinds: Vec<&'static Kind>,
     rng: Mutex<StdRng>,
     node_gateway: OnceLock<Arc<dyn NodeGateway>>,
@@ -86,6 +89,7 @@ impl Api {
             metrics: Metrics::new(),
             frames: Frames::default(),
             openapi: OpenApi::new(&kinds),
+            evictions: Lines::default(),
             kinds,
             rng: Mutex::new(StdRng::from_seed(seed)),
             node_gateway: OnceLock::new(),

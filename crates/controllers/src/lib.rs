@@ -16,6 +16,7 @@
 //! its recorder's task.
 
 pub mod api_resource;
+pub mod disruption;
 pub mod endpoint_mirroring;
 pub mod endpoints;
 pub mod garbage_collector;

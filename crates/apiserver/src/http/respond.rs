@@ -41,11 +41,12 @@ pub(crate) fn json(code: u16, body: &Value) -> Answer {
     bytes(code, "application/json", Bytes::from(body.to_string()))
 }
 
-/// A refusal.
+/// A refusal. A server with too much to do asks for a second's pause; one that refuses for a cause of its own
+/// says itself whether trying again makes sense, because client libraries do so unasked where it is said.
 pub(crate) fn refusal(status: &Status) -> Answer {
     let mut answer = json(status.code(), &status.to_value());
     let seconds = match (status.details.retry_after_seconds, status.code()) {
-        (0, 429) => 1,
+        (0, 429) if status.details.causes.is_empty() => 1,
         (seconds, _) => seconds,
     };
     if seconds > 0 {

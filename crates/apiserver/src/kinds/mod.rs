@@ -19,6 +19,7 @@ mod node;
 mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
+mod pod_disruption_budget;
 mod pod_row;
 mod pod_spec;
 mod pod_update;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<&'static Kind> {
         &lease::LEASE,
         &endpoint_slice::ENDPOINT_SLICE,
         &events_event::EVENTS_EVENT,
+        &pod_disruption_budget::POD_DISRUPTION_BUDGET,
         &storage_class::STORAGE_CLASS,
     ]
 }

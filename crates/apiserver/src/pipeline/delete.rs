@@ -31,7 +31,7 @@ pub enum Deleted {
 
 /// What a deletion does to an object.
 #[derive(Debug, PartialEq)]
-enum Plan {
+pub(crate) enum Plan {
     /// Removes it.
     Remove,
     /// Writes this instead; the removal comes later.
@@ -95,7 +95,12 @@ pub(crate) fn success(address: &Address, last: &Encoded) -> Result<Value, Status
     }))
 }
 
-fn check_precondition(address: &Address, old: &Value, options: &DeleteOptions) -> Result<(), Status> {
+/// Refuses an object that is not the one that the request means.
+pub(crate) fn check_precondition(
+    address: &Address,
+    old: &Value,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
     let conflict = |what: &str, asked: &str, stored: &str| {
         let detail =
             format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {stored}");
@@ -115,7 +120,8 @@ fn check_precondition(address: &Address, old: &Value, options: &DeleteOptions) -
     Ok(())
 }
 
-fn plan(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> Plan {
+/// Decides what a deletion does.
+pub(crate) fn plan(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> Plan {
     if kind.subresources.contains(&Subresource::Finalize) {
         return plan_with_content(kind, old, options, now);
     }

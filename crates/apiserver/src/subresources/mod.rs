@@ -5,6 +5,7 @@
 pub(crate) mod binding;
 mod channels;
 pub(crate) mod container;
+mod disruption;
 pub(crate) mod eviction;
 pub(crate) mod exec;
 pub(crate) mod log;

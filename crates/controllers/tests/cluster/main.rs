@@ -1,6 +1,7 @@
 //! The controllers together against the real API in memory: endpoints, garbage collection, namespaces,
 //! accounts and nodes. What the pure tests cannot see: watches, preconditions, finalizers, subresources.
 
+mod disruption;
 mod endpoints;
 mod garbage;
 mod mirroring;

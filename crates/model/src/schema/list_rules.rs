@@ -162,6 +162,7 @@ const RULES: &[(&str, &str, ListRule)] = &[
     ("meta.v1.ObjectMeta", "managedFields", Atomic),
     ("meta.v1.ObjectMeta", "ownerReferences", Keyed(&["uid"])),
     ("meta.v1.StatusDetails", "causes", Atomic),
+    ("policy.v1.PodDisruptionBudgetStatus", "conditions", Keyed(&["type"])),
     ("storage.v1.StorageClass", "allowedTopologies", Atomic),
     ("storage.v1.StorageClass", "mountOptions", Atomic),
 ];

@@ -49,10 +49,15 @@ const RULES: &[(&str, &str, MergeStrategy)] = &[
     ("core.v1.VolumeHealthStatus", "healthConditions", by("status")),
     ("meta.v1.ObjectMeta", "finalizers", PLAIN),
     ("meta.v1.ObjectMeta", "ownerReferences", by("uid")),
+    ("policy.v1.PodDisruptionBudgetSpec", "selector", REPLACED),
+    ("policy.v1.PodDisruptionBudgetStatus", "conditions", by("type")),
 ];
 
 /// A list of plain values that is merged as a set.
 const PLAIN: MergeStrategy = MergeStrategy { merge: true, retain_keys: false, key: None };
+
+/// A field that is set as a whole, where others of its type are merged.
+const REPLACED: MergeStrategy = MergeStrategy { merge: false, retain_keys: false, key: None };
 
 /// A list merged by a key.
 const fn by(key: &'static str) -> MergeStrategy {

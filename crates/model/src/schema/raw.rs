@@ -89,6 +89,7 @@ listed! {
     discovery::EndpointSlice = "io.k8s.api.discovery.v1.EndpointSlice",
     events::Event = "io.k8s.api.events.v1.Event",
     coordination::Lease = "io.k8s.api.coordination.v1.Lease",
+    policy::PodDisruptionBudget = "io.k8s.api.policy.v1.PodDisruptionBudget",
 }
 
 fn other_kinds(generator: &mut SchemaGenerator) {
@@ -123,7 +124,12 @@ fn annotate(name: &str, schema: &mut Value) {
             list_rules::annotate(rule, schema);
         }
         let Some(strategy) = merge_rules::of(name, field) else { continue };
-        let text = if strategy.retain_keys { "merge,retainKeys" } else { "merge" };
+        let text = match (strategy.merge, strategy.retain_keys) {
+            (true, true) => "merge,retainKeys",
+            (true, false) => "merge",
+            (false, true) => "retainKeys",
+            (false, false) => "replace",
+        };
         schema.insert("x-kubernetes-patch-strategy".to_owned(), text.into());
         if let Some(key) = strategy.key {
             schema.insert("x-kubernetes-patch-merge-key".to_owned(), key.into());

@@ -96,12 +96,13 @@ impl<'a> Merger<'a> {
             return Ok(());
         }
         let field = definition.and_then(|definition| definition.field(&key));
+        let is_replaced = field
+            .and_then(|field| field.merge)
+            .is_some_and(|strategy| !strategy.merge && !strategy.retain_keys);
         let merged = match (original.remove(&key), patch) {
-            (Some(Value::Object(old)), Value::Object(patch)) => Some(Value::Object(self.object(
-                old,
-                patch,
-                self.definition_of(field.map(|field| &field.of)),
-            )?)),
+            (Some(Value::Object(old)), Value::Object(patch)) if !is_replaced => Some(Value::Object(
+                self.object(old, patch, self.definition_of(field.map(|field| &field.of)))?,
+            )),
             (Some(Value::Array(old)), Value::Array(patch)) => {
                 Some(Value::Array(self.list(old, patch, field)?))
             }

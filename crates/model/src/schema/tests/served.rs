@@ -2,7 +2,7 @@
 
 use crate::schema::{Type, definitions, raw};
 
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "core.v1.Namespace",
     "core.v1.Node",
     "core.v1.Pod",
@@ -20,6 +20,7 @@ const KINDS: [&str; 17] = [
     "discovery.v1.EndpointSlice",
     "events.v1.Event",
     "coordination.v1.Lease",
+    "policy.v1.PodDisruptionBudget",
 ];
 
 #[test]
