@@ -106,16 +106,6 @@ fn range(text: &str) -> Option<(i32, i32)> {
     (first <= last).then_some((first, last))
 }
 
-/// What happens to existing claims when their templates change (KEP-4650).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClaimUpdate {
-    /// Nothing: only claims that are made later follow the template.
-    #[default]
-    OnClaimDelete,
-    /// They are changed, one replica at a time.
-    InPlace,
-}
-
 /// A label that one pod of a set bears: who is its primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrimaryLabel {
@@ -153,8 +143,6 @@ pub struct Extra {
     pub reserved: Reserved,
     /// `spec.updateStrategy.rollingUpdate.paused`.
     pub is_paused: bool,
-    /// `spec.volumeClaimUpdateStrategy.type`.
-    pub claim_update: ClaimUpdate,
     /// Annotation [`ROLLOUT_ANNOTATION`].
     pub is_strict: bool,
     /// Annotation [`PRIMARY_LABEL_ANNOTATION`].
@@ -175,22 +163,6 @@ pub fn extra_fields() -> Vec<ExtraField> {
                 "type": "array",
                 "items": { "x-kubernetes-int-or-string": true },
                 "x-kubernetes-list-type": "atomic",
-            }),
-        },
-        ExtraField {
-            definition: SPEC,
-            name: "volumeClaimUpdateStrategy",
-            schema: json!({
-                "description": "What happens to the claims that exist when volumeClaimTemplates change \
-                    (KEP-4650).",
-                "type": "object",
-                "properties": {
-                    "type": {
-                        "description": "OnClaimDelete (the default) leaves them as they are: only claims that are \
-                            made later follow the template. InPlace changes them, one replica at a time.",
-                        "type": "string",
-                    },
-                },
             }),
         },
         ExtraField {
@@ -230,17 +202,9 @@ impl Extra {
         let reserved = Reserved::parse(list.map_or(&[], Vec::as_slice))
             .map_err(|(index, detail)| format!("spec.reserveOrdinals[{index}]: {detail}"))?;
         let paused = object.pointer("/spec/updateStrategy/rollingUpdate/paused");
-        let claim_update = object.pointer("/spec/volumeClaimUpdateStrategy/type").and_then(Value::as_str);
         let mut extra = Extra {
             reserved,
             is_paused: paused.and_then(Value::as_bool).unwrap_or_default(),
-            claim_update: match claim_update {
-                None | Some("" | "OnClaimDelete") => ClaimUpdate::OnClaimDelete,
-                Some("InPlace") => ClaimUpdate::InPlace,
-                Some(other) => {
-                    return Err(format!("spec.volumeClaimUpdateStrategy.type: {other} is unknown"));
-                }
-            },
             ..Extra::default()
         };
         let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
@@ -373,7 +337,6 @@ mod tests {
             "spec": {
                 "reserveOrdinals": [1],
                 "updateStrategy": { "rollingUpdate": { "paused": true } },
-                "volumeClaimUpdateStrategy": { "type": "InPlace" },
                 "selector": {}, "template": {},
             },
         }))
@@ -381,6 +344,6 @@ mod tests {
         let extra = set.extra.expect("is understood");
         assert_eq!(set.set.metadata.name.as_deref(), Some("web"));
         assert!(extra.is_paused);
-        assert_eq!((extra.reserved.ranges(), extra.claim_update), (&[(1, 1)][..], ClaimUpdate::InPlace));
+        assert_eq!(extra.reserved.ranges(), [(1, 1)]);
     }
 }

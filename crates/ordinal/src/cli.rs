@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// Exit codes, as `--help` shows them.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 failed, the message says what to do next; 2 the command line is wrong; 3 no cluster \
-runs in the data directory (status; for down that is no failure).
+Exit codes: 0 done; 1 failed, the message says what to do next; 2 the command line is wrong, or plan found a \
+change that would be refused; 3 no cluster runs in the data directory (status, plan, why; for down that is no \
+failure).
 
 Colours are left out when NO_COLOR is set or the output is no terminal.";
 
@@ -37,6 +38,10 @@ pub(crate) enum Command {
     Image(ImageArguments),
     /// Show the ordinals of StatefulSets: pod, revision, claim, address, readiness.
     Status(StatusArguments),
+    /// Say what applying manifests would do to StatefulSets, ordinal by ordinal; nothing is written.
+    Plan(PlanArguments),
+    /// Say why a StatefulSet or a pod is not there yet: the chain of reasons down to the cause.
+    Why(WhyArguments),
     /// Say what this machine can and cannot do, and the fix for each.
     Check(CheckArguments),
 }
@@ -143,6 +148,45 @@ pub(crate) struct StatusArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArgument,
+    /// Manifest to plan; may be given several times.
+    #[arg(short = 'f', long = "filename", value_name = "MANIFEST", required = true)]
+    pub(crate) manifests: Vec<PathBuf>,
+    /// Namespace of what names none [default: default]
+    #[arg(short, long, default_value = "default", hide_default_value = true)]
+    pub(crate) namespace: String,
+    /// Plan the deletion of what the manifests name instead.
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Form of the answer.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: OutputForm,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputForm {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyArguments {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArgument,
+    /// A set as sts/NAME, or a pod as pod/NAME.
+    #[arg(value_name = "sts/NAME|pod/NAME")]
+    pub(crate) what: String,
+    /// Its namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
     #[command(flatten)]
     pub(crate) data_dir: DataDirArgument,
@@ -153,7 +197,19 @@ pub(crate) struct CheckArguments {
 #[error("no cluster runs in {0}; start one with: ordinal up --data-dir {0}")]
 pub(crate) struct NotRunning(pub(crate) String);
 
+/// A plan found something that would be refused; what it is has been said.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the planned changes would be refused")]
+pub(crate) struct WouldBeRefused(pub(crate) usize);
+
 /// The exit code for an error.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<NotRunning>()) { 3 } else { 1 }
+    let is_caused_by = |is: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
+    if is_caused_by(|cause| cause.is::<NotRunning>()) {
+        3
+    } else if is_caused_by(|cause| cause.is::<WouldBeRefused>()) {
+        2
+    } else {
+        1
+    }
 }

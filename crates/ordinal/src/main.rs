@@ -17,12 +17,14 @@ mod kubeconfig;
 mod machine_id;
 mod output;
 mod pki_files;
+mod plan;
 mod port;
 mod remote;
 mod status;
 mod supervise;
 mod traces;
 mod up;
+mod why;
 
 use std::process::ExitCode;
 
@@ -56,6 +58,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Down(arguments) => down::run(&arguments).await,
             Command::Image(arguments) => image::run(arguments).await,
             Command::Status(arguments) => status::run(&arguments).await,
+            Command::Plan(arguments) => plan::run(&arguments).await,
+            Command::Why(arguments) => why::run(&arguments).await,
             Command::Check(arguments) => check::run(&arguments),
         }
     });

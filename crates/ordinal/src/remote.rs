@@ -1,6 +1,6 @@
 //! The API of a running cluster, for commands in another process: the client's transport over HTTPS.
 //!
-//! Reads only: commands that write go through the API server's own process.
+//! Reads, and tries writes without doing them; commands that write go through the API server's own process.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use client::transport::{Call, ListOptions, Reply, Target, Transport, Verb, Watch};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use model::encoded::{Encoded, Revision};
 use model::status::{Reason, Status};
@@ -51,17 +51,52 @@ impl Remote {
         Ok(Remote { address: settings.listen, tls: Arc::new(tls) })
     }
 
+    /// Asks what a write would make of an object, without writing: the object, or the refusal.
+    ///
+    /// # Errors
+    /// The API cannot be reached.
+    pub(crate) async fn try_write(
+        &self,
+        method: Method,
+        target: &Target,
+        content_type: &str,
+        body: &Value,
+    ) -> Result<Result<Value, Refusal>> {
+        let path = format!("{}?dryRun=All&fieldValidation=Strict&fieldManager=ordinal-plan", path(target));
+        let body = serde_json::to_vec(body)?;
+        let (code, bytes) = self.send(method, &path, content_type, body.into()).await?;
+        let answer: Value = serde_json::from_slice(&bytes).context("read the answer")?;
+        if code < 400 {
+            return Ok(Ok(answer));
+        }
+        let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
+        Ok(Err(Refusal { reason: text("reason"), message: text("message") }))
+    }
+
     async fn get(&self, path: &str) -> Result<(u16, Bytes)> {
+        self.send(Method::GET, path, "", Bytes::new()).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<(u16, Bytes)> {
         let stream = TcpStream::connect(self.address).await.context("connect to the API")?;
         let name = ServerName::from(self.address.ip());
         let stream = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::builder()
-            .method(Method::GET)
+        let mut request = Request::builder()
+            .method(method)
             .uri(path)
             .header("host", self.address.to_string())
-            .header("accept", "application/json")
-            .body(Empty::<Bytes>::new())?;
+            .header("accept", "application/json");
+        if !content_type.is_empty() {
+            request = request.header("content-type", content_type);
+        }
+        let request = request.body(Full::new(body))?;
         let exchange = async move {
             let response = sender.send_request(request).await?;
             let status = response.status().as_u16();
@@ -78,6 +113,15 @@ impl Remote {
             }
         }
     }
+}
+
+/// A write that the API would refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Its reason, such as `Invalid`.
+    pub(crate) reason: String,
+    /// Its message.
+    pub(crate) message: String,
 }
 
 #[async_trait]

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use model::clock::Clock;
+use model::stateful_set::{ExtendedStatefulSet, Ordinals};
 use model::{duration, ordinal, pod};
 
 use crate::cli::StatusArguments;
@@ -53,8 +54,8 @@ pub(crate) async fn tables(
 ) -> Result<String> {
     let scope = Scope { namespace: namespace.to_owned(), ..Scope::default() };
     let sets = match name {
-        Some(name) => vec![client.get::<StatefulSet>(namespace, name).await?],
-        None => client.list::<StatefulSet>(&scope).await.context("list StatefulSets")?.0,
+        Some(name) => vec![client.get::<ExtendedStatefulSet>(namespace, name).await?],
+        None => client.list::<ExtendedStatefulSet>(&scope).await.context("list StatefulSets")?.0,
     };
     if sets.is_empty() {
         return Ok("no StatefulSets".to_owned());
@@ -66,11 +67,12 @@ pub(crate) async fn tables(
 }
 
 fn table(
-    set: &StatefulSet,
+    extended: &ExtendedStatefulSet,
     pods: &[Arc<Pod>],
     claims: &[Arc<PersistentVolumeClaim>],
     now: Timestamp,
 ) -> String {
+    let set = &extended.set;
     let uid = set.metadata.uid.as_deref().unwrap_or_default();
     let mut owned: BTreeMap<i32, &Pod> = pods
         .iter()
@@ -81,9 +83,9 @@ fn table(
         })
         .collect();
     let spec = set.spec.clone();
-    let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or(0);
-    let wanted = start..start.saturating_add(spec.replicas.unwrap_or(1));
-    let mut ordinals: Vec<i32> = owned.keys().copied().chain(wanted).collect();
+    let reserved = extended.extra.as_ref().map(|extra| extra.reserved.clone()).unwrap_or_default();
+    let wanted = Ordinals::of(set, &reserved);
+    let mut ordinals: Vec<i32> = owned.keys().copied().chain(wanted.iter()).collect();
     ordinals.sort_unstable();
     ordinals.dedup();
     let rows: Vec<Vec<String>> =

@@ -132,10 +132,6 @@ fn spec(spec: &Value) -> ErrorList {
         let bad = spec.list("reserveOrdinals").get(index).cloned().unwrap_or_default();
         errors.push(Error::invalid(&path.child("reserveOrdinals").index(index), bad, detail));
     }
-    errors.extend(claim_update_strategy(
-        spec.at("volumeClaimUpdateStrategy"),
-        &path.child("volumeClaimUpdateStrategy"),
-    ));
     errors.extend(selector(spec, &path));
     let policy = spec.text("template.spec.restartPolicy");
     if policy != "Always" {
@@ -145,20 +141,6 @@ fn spec(spec: &Value) -> ErrorList {
     if spec.has("template.spec.activeDeadlineSeconds") {
         let detail = "activeDeadlineSeconds in StatefulSet is not Supported";
         errors.push(Error::forbidden(&path.child("template.spec.activeDeadlineSeconds"), detail));
-    }
-    errors
-}
-
-fn claim_update_strategy(strategy: &Value, path: &Path) -> ErrorList {
-    let fields = strategy.as_object().into_iter().flatten();
-    let unknown = fields.filter(|(key, _)| *key != "type").map(|(key, value)| {
-        Error::invalid(&path.child(key), value.clone(), "is no field; there is only `type`")
-    });
-    let mut errors: ErrorList = unknown.collect();
-    let kind = strategy.at("type");
-    if !kind.is_null() && !matches!(kind.as_str(), Some("OnClaimDelete" | "InPlace")) {
-        let detail = "must be \"OnClaimDelete\" or \"InPlace\"";
-        errors.push(Error::invalid(&path.child("type"), kind.clone(), detail));
     }
     errors
 }

@@ -28,6 +28,7 @@ mod by_name;
 pub mod conditions;
 pub mod decision;
 pub mod execute;
+pub mod forecast;
 pub mod memory;
 pub mod plan;
 pub mod repair;

@@ -19,10 +19,10 @@ use crate::output;
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// Where `kubectl apply` looks for what was applied before, so that it can take away what is left out later.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Reads every object of these files.
-pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
+pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for path in paths {
         let name = path.display();
@@ -133,7 +133,7 @@ fn of_people(mut object: Value) -> Value {
 
 /// The manifest itself, in the form that kubectl writes: with annotations, but without this one, and a line
 /// break behind it.
-fn last_applied(object: &Value) -> Result<String> {
+pub(crate) fn last_applied(object: &Value) -> Result<String> {
     let mut object = object.clone();
     if let Some(metadata) = object["metadata"].as_object_mut() {
         let annotations = metadata.entry("annotations").or_insert_with(|| serde_json::json!({}));

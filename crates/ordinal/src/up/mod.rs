@@ -3,7 +3,7 @@
 //! Opens what is on disk, puts the parts together ([`parts`]), says when the API answers, applies the
 //! manifests that were named and then waits to be stopped. Stopping leaves containers running.
 
-mod manifests;
+pub(crate) mod manifests;
 mod parts;
 mod progress;
 mod readiness;

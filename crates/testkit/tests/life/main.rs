@@ -9,6 +9,7 @@ mod command;
 mod disruption;
 mod dns;
 mod down;
+mod foresight;
 mod pods;
 mod probes;
 mod restart;

@@ -221,15 +221,6 @@ fn fields_and_annotations_of_our_own_are_as_strict_as_upstreams() {
     let table = [
         (json!({"spec": {"reserveOrdinals": [1, "3-5"]}}), ""),
         (json!({"spec": {"reserveOrdinals": [1, "5-3"]}}), "spec.reserveOrdinals[1]: Invalid value"),
-        (json!({"spec": {"volumeClaimUpdateStrategy": {"type": "InPlace"}}}), ""),
-        (
-            json!({"spec": {"volumeClaimUpdateStrategy": {"type": "Now"}}}),
-            "spec.volumeClaimUpdateStrategy.type",
-        ),
-        (
-            json!({"spec": {"volumeClaimUpdateStrategy": {"mode": "x"}}}),
-            "spec.volumeClaimUpdateStrategy.mode",
-        ),
         (json!({"spec": {"updateStrategy": {"type": "Recreate", "rollingUpdate": null}}}), ""),
         (json!({"metadata": {"annotations": {"ordinal.dev/rollout": "strict"}}}), ""),
         (
