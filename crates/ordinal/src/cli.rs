@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// Exit codes, as `--help` shows them.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 failed, the message says what to do next; 2 the command line is wrong, or plan found a \
-change that would be refused; 3 no cluster runs in the data directory (status, plan, why; for down that is no \
-failure).
+Exit codes: 0 done; 1 failed, the message says what to do next; 2 the command line is wrong, or plan found \
+a change that would be refused; 3 no cluster runs in the data directory (status, plan, why; for down that is \
+no failure).
 
 Colours are left out when NO_COLOR is set or the output is no terminal.";
 

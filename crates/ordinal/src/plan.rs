@@ -40,7 +40,7 @@ struct Planned {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Outcome {
     /// It would be made, or changed.
     Forecast {
@@ -133,8 +133,8 @@ async fn change(remote: &Arc<Remote>, mut body: Value, namespace: &str, name: &s
 fn instead(message: &str) -> Option<String> {
     message.contains("updates to statefulset spec for fields other than").then(|| {
         "the fields that may not change in place are serviceName, selector, podManagementPolicy and \
-         volumeClaimTemplates: delete the set with --cascade=orphan and apply it anew, its pods and claims stay \
-         and are taken over"
+         volumeClaimTemplates: delete the set with --cascade=orphan and apply it anew, its pods and claims \
+         stay and are taken over"
             .to_owned()
     })
 }

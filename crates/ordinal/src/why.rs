@@ -1,7 +1,8 @@
 //! `ordinal why`: the chain of reasons from a set down to the cause.
 //!
-//! For a set the controller's own plan is made anew from what the API shows, so that what is said here is what
-//! the controller waits for. For a pod it is what its scheduler, node and claims say. Nothing is written.
+//! For a set the controller's own plan is made anew from what the API shows, so that what is said here is
+//! what the controller waits for. For a pod it is what its scheduler, node and claims say. Nothing is
+//! written.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -223,7 +224,8 @@ mod tests {
 
     fn container(state: serde_json::Value, restarts: i32) -> ContainerStatus {
         let status = json!({
-            "name": "app", "image": "", "imageID": "", "ready": false, "restartCount": restarts, "state": state,
+            "name": "app", "image": "", "imageID": "", "ready": false,
+            "restartCount": restarts, "state": state,
         });
         serde_json::from_value(status).expect("is a status")
     }

@@ -1,7 +1,7 @@
 //! What a set will do: the same pure plan, carried out on a picture instead of on a cluster, until it rests.
 //!
-//! The picture is kind: a pod that is made becomes ready, a pod that is deleted goes. What stands there and is
-//! not ready stays so, since nobody can know better. Nothing is ever written from here.
+//! The picture is kind: a pod that is made becomes ready, a pod that is deleted goes. What stands there and
+//! is not ready stays so, since nobody can know better. Nothing is ever written from here.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
