@@ -16,12 +16,15 @@
 //! its recorder's task.
 
 pub mod api_resource;
+pub mod deployment;
 pub mod disruption;
 pub mod endpoint_mirroring;
 pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
 pub mod node_lifecycle;
+pub mod replica_set;
 pub mod service_account;
 pub mod statefulset;
 pub mod volumes;
+pub mod writes;

@@ -27,6 +27,18 @@ pub fn hash(data: &[u8], collision_count: Option<i32>) -> String {
     safe_encode(&state.to_string())
 }
 
+/// The hash of a Deployment's pod template, given in one fixed text form. Upstream hashes how Go prints the
+/// struct: the form of the hash is the same here, its value is not, and nobody may rely on it.
+pub fn template_hash(template: &[u8], collision_count: Option<i32>) -> String {
+    let fnv1a = |state: u32, byte: &u8| (state ^ u32::from(*byte)).wrapping_mul(FNV_PRIME);
+    let mut state = template.iter().fold(FNV_OFFSET_BASIS, fnv1a);
+    if let Some(count) = collision_count {
+        let bytes = i64::from(count).to_le_bytes();
+        state = bytes.iter().fold(state, fnv1a);
+    }
+    safe_encode(&state.to_string())
+}
+
 /// Replaces each character by one of an alphabet in which no words can be spelled.
 pub fn safe_encode(text: &str) -> String {
     let encode = |byte: u8| char::from(SAFE_ALPHABET[usize::from(byte) % SAFE_ALPHABET.len()]);

@@ -8,6 +8,8 @@ mod cells;
 mod check;
 mod config_map;
 mod controller_revision;
+mod deployment;
+mod deployment_check;
 mod describe;
 mod endpoint_slice;
 mod endpoints;
@@ -24,6 +26,8 @@ mod pod_row;
 mod pod_spec;
 mod pod_update;
 mod read;
+mod replica_set;
+mod replica_set_check;
 mod secret;
 mod service;
 mod service_account;
@@ -50,6 +54,8 @@ pub fn all() -> Vec<&'static Kind> {
         &service_account::SERVICE_ACCOUNT,
         &service::SERVICE,
         &controller_revision::CONTROLLER_REVISION,
+        &deployment::DEPLOYMENT,
+        &replica_set::REPLICA_SET,
         &stateful_set::STATEFUL_SET,
         &lease::LEASE,
         &endpoint_slice::ENDPOINT_SLICE,

@@ -47,6 +47,11 @@ fn inner(name: &'static str, steps: usize) -> Option<&'static str> {
 
 /// Fields whose types have names of their own. In the order of the names, for the search.
 const OWN_NAMES: &[(&str, &str, &str)] = &[
+    ("apps.v1.DeploymentCondition", "status", "v1.ConditionStatus"),
+    ("apps.v1.DeploymentCondition", "type", "v1.DeploymentConditionType"),
+    ("apps.v1.DeploymentStrategy", "type", "v1.DeploymentStrategyType"),
+    ("apps.v1.ReplicaSetCondition", "status", "v1.ConditionStatus"),
+    ("apps.v1.ReplicaSetCondition", "type", "v1.ReplicaSetConditionType"),
     ("apps.v1.StatefulSetCondition", "status", "v1.ConditionStatus"),
     ("apps.v1.StatefulSetCondition", "type", "v1.StatefulSetConditionType"),
     (

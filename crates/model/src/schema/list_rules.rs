@@ -22,6 +22,8 @@ pub(super) enum ListRule {
 
 /// Group and version with the kind, field, rule. In the order of the names, for the search.
 const RULES: &[(&str, &str, ListRule)] = &[
+    ("apps.v1.DeploymentStatus", "conditions", Keyed(&["type"])),
+    ("apps.v1.ReplicaSetStatus", "conditions", Keyed(&["type"])),
     ("apps.v1.StatefulSetSpec", "volumeClaimTemplates", Atomic),
     ("apps.v1.StatefulSetStatus", "conditions", Keyed(&["type"])),
     ("core.v1.Capabilities", "add", Atomic),

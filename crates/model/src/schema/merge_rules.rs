@@ -9,6 +9,9 @@ use super::types::MergeStrategy;
 
 /// Group and version with the kind, field, strategy. In the order of the names, for the search.
 const RULES: &[(&str, &str, MergeStrategy)] = &[
+    ("apps.v1.DeploymentSpec", "strategy", RETAINING),
+    ("apps.v1.DeploymentStatus", "conditions", by("type")),
+    ("apps.v1.ReplicaSetStatus", "conditions", by("type")),
     ("apps.v1.StatefulSetStatus", "conditions", by("type")),
     ("core.v1.Container", "env", by("name")),
     ("core.v1.Container", "ports", by("containerPort")),
@@ -58,6 +61,9 @@ const PLAIN: MergeStrategy = MergeStrategy { merge: true, retain_keys: false, ke
 
 /// A field that is set as a whole, where others of its type are merged.
 const REPLACED: MergeStrategy = MergeStrategy { merge: false, retain_keys: false, key: None };
+
+/// An object that is a union: `$retainKeys` is honoured on it.
+const RETAINING: MergeStrategy = MergeStrategy { merge: false, retain_keys: true, key: None };
 
 /// A list merged by a key.
 const fn by(key: &'static str) -> MergeStrategy {

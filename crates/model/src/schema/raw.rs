@@ -84,6 +84,8 @@ listed! {
     core::PersistentVolume = "io.k8s.api.core.v1.PersistentVolume",
     core::PersistentVolumeClaim = "io.k8s.api.core.v1.PersistentVolumeClaim",
     apps::StatefulSet = "io.k8s.api.apps.v1.StatefulSet",
+    apps::Deployment = "io.k8s.api.apps.v1.Deployment",
+    apps::ReplicaSet = "io.k8s.api.apps.v1.ReplicaSet",
     apps::ControllerRevision = "io.k8s.api.apps.v1.ControllerRevision",
     storage::StorageClass = "io.k8s.api.storage.v1.StorageClass",
     discovery::EndpointSlice = "io.k8s.api.discovery.v1.EndpointSlice",

@@ -6,6 +6,7 @@
 
 mod better;
 mod command;
+mod deployments;
 mod disruption;
 mod dns;
 mod down;

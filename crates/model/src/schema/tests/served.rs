@@ -2,7 +2,7 @@
 
 use crate::schema::{Type, definitions, raw};
 
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 20] = [
     "core.v1.Namespace",
     "core.v1.Node",
     "core.v1.Pod",
@@ -14,6 +14,8 @@ const KINDS: [&str; 18] = [
     "core.v1.Event",
     "core.v1.PersistentVolume",
     "core.v1.PersistentVolumeClaim",
+    "apps.v1.Deployment",
+    "apps.v1.ReplicaSet",
     "apps.v1.StatefulSet",
     "apps.v1.ControllerRevision",
     "storage.v1.StorageClass",

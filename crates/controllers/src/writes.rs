@@ -1,0 +1,127 @@
+//! Writes that several controllers make in the same way: take in, let go, remove.
+//!
+//! Each is guarded by the uid that was decided about and noted in the barrier, so that a late or repeated
+//! plan does no harm. No choices here.
+
+use client::{Body, Client, DeleteOptions, PatchKind, Precondition, Reply, Target, Typed, Verb};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use model::meta;
+use model::resource::GroupVersionKind;
+use model::status::Status;
+use reconcile::barrier::{Barrier, Removed};
+use serde_json::json;
+
+/// The name and uid by which a plan speaks of an object that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Its uid: another object of that name is not meant.
+    pub uid: String,
+}
+
+impl Named {
+    /// An object's.
+    pub fn of(metadata: &ObjectMeta) -> Named {
+        Named {
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// Reads the owner past every view: adoption must not happen in the name of one that is gone.
+pub async fn confirm_alive<K: Typed>(client: &Client, owner: &ObjectMeta) -> Result<(), Status> {
+    let name = owner.name.as_deref().unwrap_or_default();
+    let live = client.get::<K>(owner.namespace.as_deref().unwrap_or_default(), name).await?;
+    if live.metadata().uid != owner.uid {
+        let detail = "it is not the one that was decided about any more";
+        return Err(Status::conflict(&K::resource(), name, detail));
+    }
+    if meta::is_terminating(live.metadata()) {
+        return Err(Status::conflict(&K::resource(), name, "it is being deleted"));
+    }
+    Ok(())
+}
+
+/// Makes `owner`, of this kind, the one that manages an object.
+pub async fn adopt<K: Typed>(
+    client: &Client,
+    owner: &ObjectMeta,
+    kind: &GroupVersionKind,
+    object: &Named,
+    barrier: &mut Barrier,
+) -> Result<(), Status> {
+    let reference = meta::owner_reference(owner, kind);
+    let patch = json!({ "metadata": { "uid": object.uid, "ownerReferences": [reference] } });
+    let namespace = owner.namespace.as_deref().unwrap_or_default();
+    let patched = client.patch::<K>(namespace, &object.name, "", PatchKind::StrategicMerge, patch);
+    barrier.wrote(&*patched.await?);
+    Ok(())
+}
+
+/// Takes an owner off an object.
+pub async fn release<K: Typed>(
+    client: &Client,
+    owner: &ObjectMeta,
+    object: &Named,
+    barrier: &mut Barrier,
+) -> Result<(), Status> {
+    let reference = json!({ "$patch": "delete", "uid": owner.uid });
+    let patch = json!({ "metadata": { "uid": object.uid, "ownerReferences": [reference] } });
+    let namespace = owner.namespace.as_deref().unwrap_or_default();
+    match client.patch::<K>(namespace, &object.name, "", PatchKind::StrategicMerge, patch).await {
+        Ok(released) => barrier.wrote(&*released),
+        // It is gone, or it is another one, or it has no owners any more: released either way.
+        Err(status) if status.is_not_found() || status.code() == 422 => {}
+        Err(status) => return Err(status),
+    }
+    Ok(())
+}
+
+/// Deletes an object with its default grace, if it is still the one that was decided about.
+pub async fn delete<K: Typed>(
+    client: &Client,
+    namespace: &str,
+    object: &Named,
+    barrier: &mut Barrier,
+) -> Result<(), Status> {
+    let target = Target {
+        resource: K::resource(),
+        namespace: namespace.to_owned(),
+        name: object.name.clone(),
+        subresource: "",
+    };
+    let precondition = Precondition { uid: Some(object.uid.clone()), resource_version: None };
+    let options = DeleteOptions { precondition, ..DeleteOptions::default() };
+    let removed = Removed {
+        resource: K::URL_PATH_SEGMENT,
+        namespace: namespace.to_owned(),
+        name: object.name.clone(),
+        uid: object.uid.clone(),
+    };
+    match client.call(Verb::Delete, target, Body::Delete(options)).await {
+        // The last state of an object that is gone looks the same as one that is on its way.
+        Ok(Reply::Object(answer))
+            if answer.metadata().is_ok_and(|metadata| meta::is_terminating(metadata)) =>
+        {
+            barrier.wrote_at(K::URL_PATH_SEGMENT, answer.revision());
+            Ok(())
+        }
+        Ok(_) => {
+            barrier.removed(removed);
+            Ok(())
+        }
+        Err(status) => {
+            if status.is_not_found() {
+                barrier.removed(removed);
+            }
+            Err(status)
+        }
+    }
+}
+
+/// True when a write was refused because its namespace is on its way out: nobody needs to be told.
+pub fn is_namespace_terminating(status: &Status) -> bool {
+    status.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
