@@ -43,6 +43,8 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken
         runner::watch(&client, Event::Budgets),
         runner::watch(&client, Event::Pods),
         runner::watch(&client, Event::StatefulSets),
+        runner::watch(&client, Event::ReplicaSets),
+        runner::watch(&client, Event::Deployments),
     ];
     let controller = Disruption { executor: Executor { client, recorder } };
     tokio::join!(runner::run(controller, View::default(), events, clock, ready, stop), writer.run());

@@ -21,10 +21,14 @@ use reconcile::runner::ObjectKey;
 use super::scale::{Owners, Scaled};
 use super::tally::{self, Tally};
 
-/// The kinds that this view shows. A kind that owns pods belongs here and in [`super::run`] once the API
-/// serves it; [`Event`] has the ReplicaSets and Deployments already.
-const KINDS: &[&str] =
-    &[PodDisruptionBudget::URL_PATH_SEGMENT, Pod::URL_PATH_SEGMENT, StatefulSet::URL_PATH_SEGMENT];
+/// The kinds that this view shows: budgets, pods, and every kind that owns pods and says how many.
+const KINDS: &[&str] = &[
+    PodDisruptionBudget::URL_PATH_SEGMENT,
+    Pod::URL_PATH_SEGMENT,
+    StatefulSet::URL_PATH_SEGMENT,
+    ReplicaSet::URL_PATH_SEGMENT,
+    Deployment::URL_PATH_SEGMENT,
+];
 
 type Labels = BTreeMap<String, String>;
 type Touched = BTreeSet<ObjectKey>;
