@@ -34,9 +34,9 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<()> {
     let colour = output::coloured(std::io::IsTerminal::is_terminal(&std::io::stdout()));
     for finding in &findings {
         let (mark, code) = match (finding.good, finding.need) {
-            (true, _) => ("ok     ", "32"),
-            (false, Need::Required) => ("MISSING", "1;31"),
-            (false, Need::Useful) => ("lacking", "33"),
+            (true, _) => ("ok      ", "32"),
+            (false, Need::Required) => ("MISSING ", "1;31"),
+            (false, Need::Useful) => ("optional", "33"),
         };
         let mark = if colour { format!("\x1b[{code}m{mark}\x1b[0m") } else { mark.to_owned() };
         output::line(format_args!("{mark}  {:<18} {}", finding.what, finding.detail));
