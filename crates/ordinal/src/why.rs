@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use client::{Change, Client, ListOptions, Scope};
+use controllers::statefulset::conditions::PROGRESSING;
 use controllers::statefulset::plan::{Plan, plan};
 use controllers::statefulset::view::{Event, View};
 use controllers::statefulset::waiting::WaitingOn;
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event as CoreEvent, PersistentVolumeClaim, Pod};
 use model::clock::Clock;
 use model::encoded::Revision;
@@ -67,6 +69,11 @@ async fn of_set(remote: &Arc<Remote>, namespace: &str, name: &str, now: Timestam
         status.ready_replicas.unwrap_or_default(),
         status.available_replicas.unwrap_or_default(),
     );
+    if let Some(message) = remembered(&set.set) {
+        let _ = writeln!(text, "└ {message}");
+        text.push_str("next: goes on at that moment, or when something changes\n");
+        return Ok(text);
+    }
     for waiting in &decided.waiting_on {
         let _ = writeln!(text, "└ waiting for {waiting}");
         if let Some(name) = pod_of(waiting)
@@ -79,6 +86,17 @@ async fn of_set(remote: &Arc<Remote>, namespace: &str, name: &str, now: Timestam
     }
     text.push_str(&next(&decided));
     Ok(text)
+}
+
+/// What the controller said last, where it waits for a moment that only it remembers: a plan made anew would
+/// name another one.
+fn remembered(set: &StatefulSet) -> Option<&str> {
+    let status =
+        set.status.as_ref().filter(|status| status.observed_generation == set.metadata.generation)?;
+    let mut conditions = status.conditions.iter().flatten();
+    let condition = conditions.find(|condition| condition.type_.as_deref() == Some(PROGRESSING))?;
+    let is_remembered = matches!(condition.reason.as_deref(), Some("BackOff" | "WaitingForPrimary"));
+    condition.message.as_deref().filter(|_| is_remembered)
 }
 
 fn pod_of(waiting: &WaitingOn) -> Option<&str> {
@@ -246,6 +264,24 @@ mod tests {
             of_container(&runs, now),
             "  └ container app runs for 60s and is not ready, restarted once\n"
         );
+    }
+
+    #[test]
+    fn a_moment_that_only_the_controller_knows_is_told_in_its_words() {
+        let mut set: StatefulSet = serde_json::from_value(json!({
+            "metadata": { "generation": 2 },
+            "spec": { "selector": {}, "template": {} },
+            "status": {
+                "replicas": 1, "observedGeneration": 2,
+                "conditions": [{
+                    "type": "Progressing", "status": "True", "reason": "WaitingForPrimary", "message": "until noon",
+                }],
+            },
+        }))
+        .expect("is a set");
+        assert_eq!(remembered(&set), Some("until noon"));
+        set.metadata.generation = Some(3);
+        assert_eq!(remembered(&set), None, "the controller has not seen this set yet");
     }
 
     #[test]

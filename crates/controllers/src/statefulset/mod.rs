@@ -5,7 +5,8 @@
 //! taken until the API says that it is free.
 //!
 //! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes),
-//! [`decision`] and [`waiting`] (plans as values), [`revisions`], [`repair`], [`retention`], [`status`].
+//! [`decision`] and [`waiting`] (plans as values), [`rollout`], [`revisions`], [`repair`], [`retention`],
+//! [`status`], [`conditions`], [`memory`]; [`forecast`] carries plans out on a picture, for `ordinal plan`.
 
 use std::sync::Arc;
 
