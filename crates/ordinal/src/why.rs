@@ -274,7 +274,8 @@ mod tests {
             "status": {
                 "replicas": 1, "observedGeneration": 2,
                 "conditions": [{
-                    "type": "Progressing", "status": "True", "reason": "WaitingForPrimary", "message": "until noon",
+                    "type": "Progressing", "status": "True",
+                    "reason": "WaitingForPrimary", "message": "until noon",
                 }],
             },
         }))
