@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use client::node::NodeGateway;
+use client::review::Forecaster;
 use client::transport::Transport;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
@@ -68,6 +69,7 @@ pub struct Api {
     kinds: Vec<&'static Kind>,
     rng: Mutex<StdRng>,
     node_gateway: OnceLock<Arc<dyn NodeGateway>>,
+    forecaster: OnceLock<Arc<dyn Forecaster>>,
     ready: AtomicBool,
 }
 
@@ -93,6 +95,7 @@ impl Api {
             kinds,
             rng: Mutex::new(StdRng::from_seed(seed)),
             node_gateway: OnceLock::new(),
+            forecaster: OnceLock::new(),
             ready: AtomicBool::new(true),
         })
     }
@@ -134,6 +137,20 @@ impl Api {
     pub(crate) fn node_gateway(&self) -> Result<&Arc<dyn NodeGateway>, Status> {
         self.node_gateway.get().ok_or_else(|| {
             Status::new(model::status::Reason::ServiceUnavailable, "no node agent is connected")
+        })
+    }
+
+    /// Tells who knows what StatefulSets would do. Only the first call counts.
+    pub fn set_forecaster(&self, forecaster: Arc<dyn Forecaster>) {
+        if self.forecaster.set(forecaster).is_err() {
+            tracing::warn!("the forecaster is set already; the second one is ignored");
+        }
+    }
+
+    pub(crate) fn forecaster(&self) -> Result<&Arc<dyn Forecaster>, Status> {
+        self.forecaster.get().ok_or_else(|| {
+            let text = "the StatefulSet controller does not run beside this API server";
+            Status::new(model::status::Reason::ServiceUnavailable, text)
         })
     }
 

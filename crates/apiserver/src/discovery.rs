@@ -13,6 +13,10 @@ use crate::kind::{Kind, Subresource};
 /// Verbs of every resource.
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
+fn verbs(kind: &Kind) -> &'static [&'static str] {
+    if kind.strategy.is_review() { &["create"] } else { &VERBS }
+}
+
 /// A document with its entity tag.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
@@ -90,7 +94,7 @@ pub(crate) fn resources(kinds: &[&'static Kind], group: &str, version: &str) -> 
     for kind in kinds.iter().filter(own) {
         list.push(json!({
             "name": kind.gvr.resource, "singularName": kind.singular, "namespaced": kind.namespaced,
-            "kind": kind.gvk.kind, "verbs": VERBS, "shortNames": kind.short_names,
+            "kind": kind.gvk.kind, "verbs": verbs(kind), "shortNames": kind.short_names,
             "categories": kind.categories, "storageVersionHash": hash(kind),
         }));
         for subresource in kind.subresources {
@@ -162,7 +166,7 @@ fn aggregated_resource(kind: &Kind) -> Value {
         "resource": kind.gvr.resource,
         "responseKind": {"group": gvk.group, "version": gvk.version, "kind": gvk.kind},
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": kind.singular, "verbs": VERBS, "shortNames": kind.short_names,
+        "singularResource": kind.singular, "verbs": verbs(kind), "shortNames": kind.short_names,
         "categories": kind.categories, "subresources": subresources,
     }))
 }

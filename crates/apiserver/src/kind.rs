@@ -151,6 +151,12 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// True for a question: a create stores nothing and answers with the status filled in, and there is no
+    /// other verb.
+    fn is_review(&self) -> bool {
+        false
+    }
+
     /// What is wrong with a new object.
     fn validate_create(&self, object: &Value) -> ErrorList;
 

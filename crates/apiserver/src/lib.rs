@@ -24,6 +24,7 @@ pub mod openapi;
 pub mod pipeline;
 pub mod pki;
 pub mod request;
+mod reviews;
 mod subresources;
 mod table;
 mod transport;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use apiserver::{Api, bootstrap};
+use client::review::{Change, Forecaster};
 use client::transport::{Body, Target, Verb};
 use client::{Client, DeleteOptions, PatchKind, Precondition, Propagation, Reply, Scope, WatchEventKind};
 use futures::StreamExt;
@@ -373,4 +374,89 @@ async fn the_service_kubernetes_is_made_again_when_somebody_deletes_or_changes_i
     assert_eq!(version(&after), version(&made), "what is right is not written");
     stop.cancel();
     keeping.await.expect("ends");
+}
+
+/// Answers with what it was asked.
+struct Echo;
+
+#[async_trait::async_trait]
+impl Forecaster for Echo {
+    async fn forecast(&self, change: Change) -> Result<Value, Status> {
+        Ok(match change {
+            Change::Write { set, is_new } => json!({
+                "forecast": {"isNew": is_new, "replicas": set["spec"]["replicas"]},
+            }),
+            Change::Delete { set } => json!({"deletion": {"pods": [set["metadata"]["name"]]}}),
+        })
+    }
+}
+
+async fn review(client: &Client, operation: Value, manifest: Value) -> Result<Value, Status> {
+    let resource = GroupVersionResource::constant("ordinal.dev", "v1", "statefulsetreviews");
+    let target = Target { resource, namespace: "default".to_owned(), name: String::new(), subresource: "" };
+    let question = json!({"spec": {"operation": operation, "manifest": manifest}});
+    match client.call(Verb::Create, target, Body::Object(question)).await? {
+        Reply::Object(object) => Ok(object.value().expect("is JSON")),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn set(replicas: i32, service: &str) -> Value {
+    let labels = json!({"app": "w"});
+    json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "w"},
+        "spec": {
+            "replicas": replicas, "serviceName": service, "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+            },
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_review_answers_what_a_change_would_make_of_a_set_and_stores_nothing() {
+    let (api, client) = cluster().await;
+    let unknown = review(&client, "Apply".into(), set(2, "w")).await.expect_err("nobody can tell");
+    assert_eq!(unknown.reason, Reason::ServiceUnavailable);
+    api.set_forecaster(Arc::new(Echo));
+    let before = api.revision();
+    let made = review(&client, Value::Null, set(2, "w")).await.expect("is answered");
+    assert_eq!(made["status"]["forecast"], json!({"isNew": true, "replicas": 2}), "Apply is the default");
+    let gone = review(&client, "Delete".into(), set(2, "w")).await.expect("is answered");
+    assert_eq!(gone["status"]["refused"]["message"], "statefulsets.apps \"w\" not found");
+    assert_eq!(api.revision(), before, "nothing was written");
+    let sets = GroupVersionResource::constant("apps", "v1", "statefulsets");
+    let target =
+        Target { resource: sets, namespace: "default".to_owned(), name: String::new(), subresource: "" };
+    client.call(Verb::Create, target, Body::Object(set(2, "w"))).await.expect("creates");
+    let before = api.revision();
+    let changed = review(&client, "Apply".into(), set(3, "w")).await.expect("is answered");
+    assert_eq!(changed["status"]["forecast"], json!({"isNew": false, "replicas": 3}));
+    let gone = review(&client, "Delete".into(), set(2, "w")).await.expect("is answered");
+    assert_eq!(gone["status"]["deletion"]["pods"], json!(["w"]));
+    let refused = review(&client, "Apply".into(), set(3, "other")).await.expect("is answered");
+    let refused = &refused["status"]["refused"];
+    assert!(refused["message"].as_str().is_some_and(|text| text.contains("Forbidden")), "{refused}");
+    assert!(refused["instead"].as_str().is_some_and(|text| text.contains("--cascade=orphan")), "{refused}");
+    assert_eq!(api.revision(), before, "nothing was written");
+}
+
+#[tokio::test]
+async fn a_review_of_no_set_is_refused_with_the_fields_that_are_wrong() {
+    let (api, client) = cluster().await;
+    api.set_forecaster(Arc::new(Echo));
+    let manifest = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "other"}});
+    let status = review(&client, "Guess".into(), manifest).await.expect_err("is no question");
+    assert_eq!(status.reason, Reason::Invalid);
+    let fields = [
+        "spec.operation",
+        "spec.manifest.apiVersion",
+        "spec.manifest.kind",
+        "spec.manifest.metadata.name",
+        "spec.manifest.metadata.namespace",
+    ];
+    for field in fields {
+        assert!(status.message.contains(field), "{field} is not named: {}", status.message);
+    }
 }

@@ -5,10 +5,11 @@
 //! anything or know which parts run where.
 //!
 //! Read next: [`typed`] (the client), [`reflect`] (a live picture of a kind), [`node`] (what the API server
-//! asks of a node), [`transport`].
+//! asks of a node), [`review`] (what it asks of the StatefulSet controller), [`transport`].
 
 pub mod node;
 pub mod reflect;
+pub mod review;
 pub mod transport;
 pub mod typed;
 

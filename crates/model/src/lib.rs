@@ -20,6 +20,7 @@ pub mod pod;
 pub mod protobuf;
 pub mod quantity;
 pub mod resource;
+pub mod review;
 pub mod revision;
 pub mod schema;
 pub mod selector;

@@ -1,30 +1,22 @@
 //! `ordinal plan`: what applying manifests would do to StatefulSets, before it is done.
 //!
-//! The API is asked what it would make of each set (a dry run, so that defaults and refusals are the real
-//! ones), and the controller's own plan is carried out on a picture of the cluster. Nothing is written.
+//! Each set is put to the API as a `StatefulSetReview`, which any client can ask too; here the answer is only
+//! told. Nothing is written.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use client::{Client, Scope, Target, Typed};
+use anyhow::{Context, Result};
 use controllers::statefulset::decision::DeleteReason;
-use controllers::statefulset::forecast::{End, Forecast, Move, Picture, forecast};
-use http::Method;
-use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use model::clock::Clock;
-use model::stateful_set::ExtendedStatefulSet;
-use model::{meta, ordinal};
-use serde::Serialize;
-use serde_json::Value;
+use controllers::statefulset::forecast::{End, Forecast, Move};
+use model::review;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::cli::{OutputForm, PlanArguments, WouldBeRefused};
-use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
 use crate::output;
-use crate::remote::{Refusal, Remote};
-use crate::up::manifests::{self, LAST_APPLIED};
+use crate::remote::Remote;
+use crate::up::manifests;
 
 /// Moves that a plan shows one by one; the rest is counted.
 const MOVES_SHOWN_MAX: usize = 60;
@@ -39,7 +31,7 @@ struct Planned {
     outcome: Outcome,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Outcome {
     /// It would be made, or changed.
@@ -60,7 +52,8 @@ enum Outcome {
 pub(crate) async fn run(arguments: &PlanArguments) -> Result<()> {
     let objects = manifests::read(&arguments.manifests)?;
     let data_dir = DataDir::find(&arguments.data_dir)?;
-    let remote = Arc::new(Remote::connect(&data_dir)?);
+    let remote = Remote::connect(&data_dir)?;
+    let operation = if arguments.delete { review::DELETE } else { review::APPLY };
     let mut all = Vec::new();
     for object in objects {
         let text =
@@ -70,10 +63,8 @@ pub(crate) async fn run(arguments: &PlanArguments) -> Result<()> {
         let namespace = namespace.unwrap_or_else(|| arguments.namespace.clone());
         let outcome = if kind != "StatefulSet" || text("/apiVersion") != "apps/v1" {
             Outcome::NotPlanned { kind }
-        } else if arguments.delete {
-            deletion(&remote, &namespace, &name).await?
         } else {
-            change(&remote, object, &namespace, &name).await?
+            ask(&remote, &namespace, operation, object).await?
         };
         all.push(Planned { namespace, name, outcome });
     }
@@ -88,108 +79,20 @@ pub(crate) async fn run(arguments: &PlanArguments) -> Result<()> {
     Ok(())
 }
 
-async fn change(remote: &Arc<Remote>, mut body: Value, namespace: &str, name: &str) -> Result<Outcome> {
-    if !body["metadata"].is_object() {
-        bail!("StatefulSet {name:?}: metadata must be a mapping");
+/// Puts the question to the API.
+async fn ask(remote: &Remote, namespace: &str, operation: &str, manifest: Value) -> Result<Outcome> {
+    let question = json!({
+        "apiVersion": format!("{}/v1", review::GROUP),
+        "kind": review::KIND,
+        "spec": { "operation": operation, "manifest": manifest },
+    });
+    let path = format!("/apis/{}/v1/namespaces/{namespace}/{}", review::GROUP, review::PLURAL);
+    match remote.post(&path, &question).await? {
+        Ok(mut answer) => {
+            serde_json::from_value(answer["status"].take()).context("read the answer of the review")
+        }
+        Err(message) => Ok(Outcome::Refused { message, instead: None }),
     }
-    body["metadata"]["namespace"] = namespace.into();
-    body["metadata"]["annotations"][LAST_APPLIED] = manifests::last_applied(&body)?.into();
-    let target = |name: &str| Target {
-        resource: StatefulSet::resource(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        subresource: "",
-    };
-    let created = remote.try_write(Method::POST, &target(""), "application/json", &body).await?;
-    let (answer, is_new) = match created {
-        Err(Refusal { reason, .. }) if reason == "AlreadyExists" => {
-            let client = client(remote);
-            let old = client.get::<ExtendedStatefulSet>(namespace, name).await?;
-            let annotations = old.set.metadata.annotations.as_ref();
-            let before = annotations.and_then(|annotations| annotations.get(LAST_APPLIED));
-            if let Some(before) = before.and_then(|text| serde_json::from_str(text).ok()) {
-                model::patch::add_removals(&before, &mut body, "io.k8s.api.apps.v1.StatefulSet");
-            }
-            let kind = "application/strategic-merge-patch+json";
-            (remote.try_write(Method::PATCH, &target(name), kind, &body).await?, false)
-        }
-        created => (created, true),
-    };
-    let object = match answer {
-        Ok(object) => object,
-        Err(Refusal { message, .. }) => {
-            let instead = instead(&message);
-            return Ok(Outcome::Refused { message, instead });
-        }
-    };
-    let set: ExtendedStatefulSet =
-        serde_json::from_value(object).context("read the set that was answered")?;
-    let (pods, claims, revisions) = surroundings(remote, namespace).await?;
-    let picture = Picture { set, pods, claims, revisions };
-    Ok(Outcome::Forecast { is_new, forecast: forecast(picture, SystemClock::default().now()) })
-}
-
-/// Which change would be allowed in place of one that is not.
-fn instead(message: &str) -> Option<String> {
-    message.contains("updates to statefulset spec for fields other than").then(|| {
-        "the fields that may not change in place are serviceName, selector, podManagementPolicy and \
-         volumeClaimTemplates: delete the set with --cascade=orphan and apply it anew, its pods and claims \
-         stay and are taken over"
-            .to_owned()
-    })
-}
-
-async fn deletion(remote: &Arc<Remote>, namespace: &str, name: &str) -> Result<Outcome> {
-    let set = match client(remote).get::<StatefulSet>(namespace, name).await {
-        Ok(set) => set,
-        Err(status) if status.is_not_found() => {
-            return Ok(Outcome::Refused { message: status.to_string(), instead: None });
-        }
-        Err(status) => return Err(status.into()),
-    };
-    let uid = set.metadata.uid.clone().unwrap_or_default();
-    let (pods, claims, _) = surroundings(remote, namespace).await?;
-    let mut pods: Vec<(i32, String)> = pods
-        .iter()
-        .filter(|pod| meta::is_controlled_by(&pod.metadata, &uid))
-        .filter_map(|pod| pod.metadata.name.clone())
-        .map(|name| (ordinal::parse(&name).map_or(-1, |(_, ordinal)| ordinal), name))
-        .collect();
-    pods.sort();
-    let templates = set.spec.volume_claim_templates.iter().flatten();
-    let stems: Vec<String> = templates
-        .map(|claim| format!("{}-{name}", claim.metadata.name.as_deref().unwrap_or_default()))
-        .collect();
-    let of_set = claims.iter().filter(|claim| {
-        let name = claim.metadata.name.as_deref().unwrap_or_default();
-        ordinal::parse(name).is_some_and(|(stem, _)| stems.iter().any(|one| one == stem))
-    });
-    let (deleted, kept): (Vec<_>, Vec<_>) = of_set.partition(|claim| {
-        let owners = claim.metadata.owner_references.as_deref().unwrap_or_default();
-        !owners.is_empty() && owners.iter().all(|owner| owner.uid == uid)
-    });
-    let names = |claims: Vec<&Arc<PersistentVolumeClaim>>| {
-        claims.into_iter().filter_map(|claim| claim.metadata.name.clone()).collect()
-    };
-    let pods = pods.into_iter().rev().map(|(_, name)| name).collect();
-    Ok(Outcome::Deletion { pods, claims_deleted: names(deleted), claims_kept: names(kept) })
-}
-
-pub(crate) fn client(remote: &Arc<Remote>) -> Client {
-    Client::new(Arc::clone(remote) as Arc<dyn client::transport::Transport>, "ordinal")
-}
-
-/// Everything of a namespace that a plan looks at.
-type Surroundings = (Vec<Arc<Pod>>, Vec<Arc<PersistentVolumeClaim>>, Vec<Arc<ControllerRevision>>);
-
-/// Reads what a plan looks at.
-pub(crate) async fn surroundings(remote: &Arc<Remote>, namespace: &str) -> Result<Surroundings> {
-    let client = client(remote);
-    let scope = Scope { namespace: namespace.to_owned(), ..Scope::default() };
-    let (pods, _) = client.list::<Pod>(&scope).await.context("list Pods")?;
-    let (claims, _) = client.list::<PersistentVolumeClaim>(&scope).await.context("list claims")?;
-    let (revisions, _) = client.list::<ControllerRevision>(&scope).await.context("list revisions")?;
-    Ok((pods, claims, revisions))
 }
 
 fn text_of(planned: &Planned) -> String {
@@ -281,13 +184,6 @@ fn words(one: &Move) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_forbidden_change_comes_with_one_that_is_allowed() {
-        assert!(instead("updates to statefulset spec for fields other than 'replicas'").is_some());
-        assert_eq!(instead("spec.replicas: Invalid value: -1"), None);
-    }
 
     #[test]
     fn a_plan_reads_as_a_list_of_what_is_done() {

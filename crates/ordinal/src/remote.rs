@@ -1,6 +1,6 @@
 //! The API of a running cluster, for commands in another process: the client's transport over HTTPS.
 //!
-//! Reads, and tries writes without doing them; commands that write go through the API server's own process.
+//! Reads and asks; commands that write go through the API server's own process.
 
 use std::sync::Arc;
 
@@ -51,26 +51,18 @@ impl Remote {
         Ok(Remote { address: settings.listen, tls: Arc::new(tls) })
     }
 
-    /// Asks what a write would make of an object, without writing: the object, or the refusal.
+    /// Puts a question: the answer, or the message of its refusal.
     ///
     /// # Errors
     /// The API cannot be reached.
-    pub(crate) async fn try_write(
-        &self,
-        method: Method,
-        target: &Target,
-        content_type: &str,
-        body: &Value,
-    ) -> Result<Result<Value, Refusal>> {
-        let path = format!("{}?dryRun=All&fieldValidation=Strict&fieldManager=ordinal-plan", path(target));
-        let body = serde_json::to_vec(body)?;
-        let (code, bytes) = self.send(method, &path, content_type, body.into()).await?;
+    pub(crate) async fn post(&self, path: &str, question: &Value) -> Result<Result<Value, String>> {
+        let body = serde_json::to_vec(question)?;
+        let (code, bytes) = self.send(Method::POST, path, "application/json", body.into()).await?;
         let answer: Value = serde_json::from_slice(&bytes).context("read the answer")?;
         if code < 400 {
             return Ok(Ok(answer));
         }
-        let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
-        Ok(Err(Refusal { reason: text("reason"), message: text("message") }))
+        Ok(Err(answer["message"].as_str().unwrap_or_default().to_owned()))
     }
 
     async fn get(&self, path: &str) -> Result<(u16, Bytes)> {
@@ -113,15 +105,6 @@ impl Remote {
             }
         }
     }
-}
-
-/// A write that the API would refuse.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// Its reason, such as `Invalid`.
-    pub(crate) reason: String,
-    /// Its message.
-    pub(crate) message: String,
 }
 
 #[async_trait]

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use client::{Change, Client, ListOptions, Scope};
 use controllers::statefulset::conditions::PROGRESSING;
 use controllers::statefulset::plan::{Plan, plan};
+use controllers::statefulset::review::surroundings;
 use controllers::statefulset::view::{Event, View};
 use controllers::statefulset::waiting::WaitingOn;
 use jiff::Timestamp;
@@ -27,7 +28,6 @@ use crate::cli::WhyArguments;
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
 use crate::output;
-use crate::plan::{client, surroundings};
 use crate::remote::Remote;
 
 /// Warnings about a pod that are shown: the newest.
@@ -56,7 +56,7 @@ pub(crate) async fn run(arguments: &WhyArguments) -> Result<()> {
 async fn of_set(remote: &Arc<Remote>, namespace: &str, name: &str, now: Timestamp) -> Result<String> {
     let client = client(remote);
     let set = client.get::<ExtendedStatefulSet>(namespace, name).await?;
-    let (pods, claims, revisions) = surroundings(remote, namespace).await?;
+    let (pods, claims, revisions) = surroundings(&client, namespace).await?;
     let (wanted, status) = (replicas(&set.set), set.set.status.clone().unwrap_or_default());
     let mut view = View::default();
     view.apply(Event::Sets(Change::Reset(vec![Arc::clone(&set)], Revision(1))));
@@ -69,13 +69,14 @@ async fn of_set(remote: &Arc<Remote>, namespace: &str, name: &str, now: Timestam
         status.ready_replicas.unwrap_or_default(),
         status.available_replicas.unwrap_or_default(),
     );
-    if let Some(message) = remembered(&set.set) {
+    let remembered = remembered(&set.set);
+    if let Some(message) = remembered {
         let _ = writeln!(text, "└ {message}");
-        text.push_str("next: goes on at that moment, or when something changes\n");
-        return Ok(text);
     }
     for waiting in &decided.waiting_on {
-        let _ = writeln!(text, "└ waiting for {waiting}");
+        if remembered.is_none() {
+            let _ = writeln!(text, "└ waiting for {waiting}");
+        }
         if let Some(name) = pod_of(waiting)
             && let Some(pod) = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))
         {
@@ -83,6 +84,10 @@ async fn of_set(remote: &Arc<Remote>, namespace: &str, name: &str, now: Timestam
                 let _ = writeln!(text, "  {line}");
             }
         }
+    }
+    if remembered.is_some() {
+        text.push_str("next: goes on at that moment, or when something changes\n");
+        return Ok(text);
     }
     text.push_str(&next(&decided));
     Ok(text)
@@ -97,6 +102,10 @@ fn remembered(set: &StatefulSet) -> Option<&str> {
     let condition = conditions.find(|condition| condition.type_.as_deref() == Some(PROGRESSING))?;
     let is_remembered = matches!(condition.reason.as_deref(), Some("BackOff" | "WaitingForPrimary"));
     condition.message.as_deref().filter(|_| is_remembered)
+}
+
+fn client(remote: &Arc<Remote>) -> Client {
+    Client::new(Arc::clone(remote) as Arc<dyn client::transport::Transport>, "ordinal")
 }
 
 fn pod_of(waiting: &WaitingOn) -> Option<&str> {

@@ -44,6 +44,9 @@ pub(super) async fn answer(
     if kind.namespaced && path.namespace.is_empty() && !matches!(asked.verb, "list" | "watch") {
         return Err(Status::method_not_allowed());
     }
+    if kind.strategy.is_review() && (asked.verb != "create" || !path.name.is_empty()) {
+        return Err(Status::method_not_allowed());
+    }
     let address = Address::new(kind, &path.namespace, &path.name);
     let part = match path.subresource.as_str() {
         "" => Part::Main,

@@ -34,6 +34,7 @@ mod service_account;
 mod service_check;
 mod stateful_set;
 mod stateful_set_check;
+mod stateful_set_review;
 mod storage_class;
 mod volume_check;
 
@@ -62,6 +63,7 @@ pub fn all() -> Vec<&'static Kind> {
         &events_event::EVENTS_EVENT,
         &pod_disruption_budget::POD_DISRUPTION_BUDGET,
         &storage_class::STORAGE_CLASS,
+        &stateful_set_review::STATEFUL_SET_REVIEW,
     ]
 }
 

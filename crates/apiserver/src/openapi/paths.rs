@@ -27,6 +27,11 @@ pub(super) fn of_group(root: &str, kinds: &[&Kind]) -> Map<String, Value> {
     let mut paths = Map::new();
     for kind in kinds {
         let writer = Writer { kind, tag: tag(kind), scope: if kind.namespaced { "Namespaced" } else { "" } };
+        if kind.strategy.is_review() {
+            let path = format!("/{root}/namespaces/{{namespace}}/{}", kind.gvr.resource);
+            paths.insert(path, writer.questions());
+            continue;
+        }
         let collection = if kind.namespaced {
             paths.insert(format!("/{root}/{}", kind.gvr.resource), writer.all_namespaces());
             format!("/{root}/namespaces/{{namespace}}/{}", kind.gvr.resource)
@@ -75,6 +80,12 @@ impl Writer<'_> {
         let methods = [("get", Action::List), ("post", Action::Post), ("delete", Action::DeleteCollection)];
         let subject = format!("{}{}", self.scope, self.kind.gvk.kind);
         with_parameters(self.item(&subject, &methods, None), self.common(false))
+    }
+
+    /// Where questions are put: the only verb is to create.
+    fn questions(&self) -> Value {
+        let subject = format!("{}{}", self.scope, self.kind.gvk.kind);
+        with_parameters(self.item(&subject, &[("post", Action::Post)], None), self.common(false))
     }
 
     fn object(&self) -> Value {

@@ -13,6 +13,7 @@ use crate::admission::{Operation, Review};
 use crate::api::Api;
 use crate::codec;
 use crate::request::{Address, Context, Input, WriteOptions};
+use crate::reviews;
 
 /// Tries to find a free name for `generateName`; upstream's number.
 const NAME_TRIES_MAX: usize = 8;
@@ -74,14 +75,22 @@ impl Api {
         self.admission.mutate(self, &mut review, &mut object, None).await?;
         kind.strategy.default(&mut object);
         kind.strategy.prepare_create(&mut object);
-        metadata::stamp_new(&mut object, kind, self.new_uid(), self.now());
-        let mut errors = metadata::validate(&object, kind);
+        let mut errors = if kind.strategy.is_review() {
+            Vec::new()
+        } else {
+            metadata::stamp_new(&mut object, kind, self.new_uid(), self.now());
+            metadata::validate(&object, kind)
+        };
         errors.extend(kind.strategy.validate_create(&object));
         if !errors.is_empty() {
             return Err(Status::invalid(&kind.gvk, &name, &errors));
         }
         self.admission.validate(self, &mut review, Some(&object), None).await?;
         kind.strategy.warnings(&object, None).into_iter().for_each(|warning| cx.warn(warning));
+        if kind.strategy.is_review() {
+            let answered = reviews::answer(self, cx, &address, object).await?;
+            return codec::unstored(kind, &answered).map(Outcome::Done);
+        }
         if options.dry_run {
             if self.store.get(&address.key()).is_some() {
                 return Ok(Outcome::Outdated);

@@ -72,6 +72,15 @@ pub(crate) fn all(kinds: &[&'static Kind]) -> Vec<Case> {
     let mut cases = Vec::new();
     for kind in kinds {
         bodies(kind, &mut cases);
+        if kind.strategy.is_review() {
+            // A question has no other verb: each is refused as such, whatever else is wrong with it.
+            let (all, one) = (collection(kind), format!("{}/x", collection(kind)));
+            let others = [("GET", &all), ("DELETE", &all), ("GET", &one), ("PUT", &one), ("PATCH", &one)];
+            for (method, target) in others {
+                cases.push(Case::new(method, target.as_str(), 405, "MethodNotAllowed"));
+            }
+            continue;
+        }
         queries(kind, &mut cases);
         methods(kind, &mut cases);
     }

@@ -17,7 +17,7 @@ use model::stateful_set::{ExtendedStatefulSet, Extra, Ordinals, Reserved, replic
 use model::{meta, ordinal};
 use reconcile::picture::Picture as _;
 use reconcile::runner::ObjectKey;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::decision::{ClaimWrite, DeleteReason, Plan, PodWrite, Preparation};
 use super::plan::plan;
@@ -44,7 +44,7 @@ pub struct Picture {
 }
 
 /// One thing that would be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Move {
     /// A pod is made.
@@ -91,7 +91,7 @@ pub enum Move {
 }
 
 /// How it ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "end", rename_all = "camelCase")]
 pub enum End {
     /// Every replica is as the set says.
@@ -106,7 +106,7 @@ pub enum End {
 }
 
 /// What a set would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
     /// Everything that would be done, in order.

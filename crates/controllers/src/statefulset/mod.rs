@@ -6,7 +6,8 @@
 //!
 //! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes),
 //! [`decision`] and [`waiting`] (plans as values), [`rollout`], [`revisions`], [`repair`], [`retention`],
-//! [`status`], [`conditions`], [`memory`]; [`forecast`] carries plans out on a picture, for `ordinal plan`.
+//! [`status`], [`conditions`], [`memory`]; [`forecast`] carries plans out on a picture, for [`review`], which answers
+//! `ordinal plan` and `StatefulSetReview`.
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub mod memory;
 pub mod plan;
 pub mod repair;
 pub mod retention;
+pub mod review;
 pub mod revisions;
 pub mod rollout;
 pub mod status;

@@ -17,6 +17,23 @@ use serde_json::Value;
 pub use error::PatchError;
 pub use json::{COPIED_BYTES_MAX, MOVED_VALUES_MAX, OPERATIONS_MAX, json};
 
+/// The annotation where `kubectl apply` looks for what was applied before, so that it can take away what is
+/// left out later.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// A manifest as that annotation has it, in the form that kubectl writes: with annotations, but without this
+/// one, and a line break behind it.
+pub fn last_applied(manifest: &Value) -> String {
+    let mut object = manifest.clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        let annotations = metadata.entry("annotations").or_insert_with(|| serde_json::json!({}));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.remove(LAST_APPLIED);
+        }
+    }
+    format!("{object}\n")
+}
+
 /// Applies a merge patch: objects merge field by field, `null` removes a field, all else replaces.
 pub fn merge(value: &mut Value, patch: &Value) {
     json_patch::merge(value, patch);

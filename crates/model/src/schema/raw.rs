@@ -42,6 +42,7 @@ pub fn schemas(extra: &[ExtraField]) -> Map<String, Value> {
     for (item, list) in LISTS {
         schemas.insert((*list).to_owned(), list_schema(item));
     }
+    schemas.extend(crate::review::schemas());
     for field in extra {
         add(&mut schemas, field);
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use apiserver::Api;
 use client::{Body, Client, PatchKind, Reply, Target, Verb};
+use model::patch::{LAST_APPLIED, last_applied};
 use model::resource::GroupVersionKind;
 use model::status::Status;
 use serde_json::Value;
@@ -17,9 +18,6 @@ use crate::output;
 
 /// Largest manifest: what fits one request, many times over.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
-
-/// Where `kubectl apply` looks for what was applied before, so that it can take away what is left out later.
-pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Reads every object of these files.
 pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
@@ -79,7 +77,7 @@ pub(super) async fn apply(api: &std::sync::Arc<Api>, objects: &[Value]) -> Resul
         if served.namespaced {
             body["metadata"]["namespace"] = namespace.into();
         }
-        body["metadata"]["annotations"][LAST_APPLIED] = last_applied(&body)?.into();
+        body["metadata"]["annotations"][LAST_APPLIED] = last_applied(&body).into();
         let target = |name: &str| Target {
             resource: served.gvr.clone(),
             namespace: namespace.to_owned(),
@@ -129,19 +127,6 @@ fn of_people(mut object: Value) -> Value {
         object["metadata"][field].take();
     }
     object
-}
-
-/// The manifest itself, in the form that kubectl writes: with annotations, but without this one, and a line
-/// break behind it.
-pub(crate) fn last_applied(object: &Value) -> Result<String> {
-    let mut object = object.clone();
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        let annotations = metadata.entry("annotations").or_insert_with(|| serde_json::json!({}));
-        if let Some(annotations) = annotations.as_object_mut() {
-            annotations.remove(LAST_APPLIED);
-        }
-    }
-    Ok(format!("{}\n", serde_json::to_string(&object)?))
 }
 
 #[cfg(test)]

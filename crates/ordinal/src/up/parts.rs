@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use apiserver::Api;
 use client::Client;
 use controllers::api_resource::ApiResource;
+use controllers::statefulset::review::Reviewer;
 use dns::answer::Authority;
 use dns::forward::Forwarder;
 use dns::server::Server;
@@ -336,12 +337,15 @@ fn start_controllers(
     let resources: Vec<ApiResource> = api
         .kinds()
         .iter()
+        .filter(|kind| !kind.strategy.is_review())
         .map(|kind| ApiResource {
             resource: kind.gvr.clone(),
             kind: kind.gvk.clone(),
             namespaced: kind.namespaced,
         })
         .collect();
+    let reviewer = Reviewer::new(&Client::new(api.transport(), "ordinal"), Arc::clone(clock));
+    api.set_forecaster(Arc::new(reviewer));
     let mut start = Starter { supervisor, api, clock, readiness };
     start.keep("the StatefulSet controller", controllers::statefulset::run);
     start.keep("the ReplicaSet controller", controllers::replica_set::run);

@@ -82,6 +82,24 @@ fn a_plan_foresees_what_then_happens_and_writes_nothing() {
 }
 
 #[test]
+fn any_client_can_ask_for_a_plan() {
+    let Some(space) = Space::new() else { return };
+    let question = format!(
+        "{{apiVersion: ordinal.dev/v1, kind: StatefulSetReview, spec: {{manifest: {}}}}}",
+        set("w", 2, "", "")
+    );
+    let file = Manifest::new(&space, &question);
+    let path = file.0.display().to_string();
+    let answer = space.run(&["create", "-f", &path, "-o", "jsonpath={.status.forecast.moves[*].pod}"]);
+    assert_eq!(answer, "w-0 w-1");
+    assert_eq!(space.names("statefulsets"), Vec::<String>::new(), "nothing is written");
+    let explained = space.run(&["explain", "statefulsetreview.status.forecast.unavailableAtWorst"]);
+    assert!(explained.contains("unavailable at worst"), "{explained}");
+    let listed = space.cluster.kubectl(&["get", "statefulsetreviews", "-n", &space.name]);
+    assert!(!listed.success, "there is nothing to list: {}", listed.stdout);
+}
+
+#[test]
 fn why_leads_from_the_set_to_the_cause() {
     let Some(space) = Space::new() else { return };
     let manifest = set("w", 2, "", "").replacen("image: busybox", "image: \"localhost:1/none:1\"", 1);

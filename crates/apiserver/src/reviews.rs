@@ -1,0 +1,117 @@
+//! Questions: what would become of a StatefulSet, answered without writing.
+//!
+//! The set is taken through the same path as a write that is not carried out, in the name of whoever asks, so
+//! that defaults and refusals are the real ones; what it would then do is told by the controller's own plan
+//! ([`client::review::Forecaster`]). Nothing here may reach the store but reads.
+
+use client::PatchKind;
+use client::review::Change;
+use model::patch::{LAST_APPLIED, add_removals, last_applied};
+use model::review;
+use model::status::{Reason, Status};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::authz::{self, Attributes};
+use crate::codec;
+use crate::kind::Kind;
+use crate::pipeline::modify::Part;
+use crate::request::{Address, Context, FieldValidation, Input, WriteOptions};
+
+/// The question with its answer.
+pub(crate) async fn answer(
+    api: &Api,
+    cx: &Context,
+    address: &Address,
+    mut object: Value,
+) -> Result<Value, Status> {
+    let kind = api
+        .kind_at("apps", "v1", "statefulsets")
+        .ok_or_else(|| Status::internal("this API server knows no StatefulSets"))?;
+    let manifest = object["spec"]["manifest"].clone();
+    let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+    let set = Address::new(kind, &address.namespace, name);
+    let is_deletion = object["spec"]["operation"] == review::DELETE;
+    let verbs: &[&str] = if is_deletion { &["delete"] } else { &["create", "patch"] };
+    for verb in verbs {
+        authorize(api, cx, &set, verb)?;
+    }
+    let change = if is_deletion { deletion(api, &set) } else { write(api, cx, &set, manifest).await };
+    object["status"] = match change {
+        Ok(change) => api.forecaster()?.forecast(change).await?,
+        Err(status) if status.code() < 500 => {
+            json!({ "refused": { "message": status.message, "instead": instead(&status.message) } })
+        }
+        Err(status) => return Err(status),
+    };
+    Ok(object)
+}
+
+fn authorize(api: &Api, cx: &Context, set: &Address, verb: &str) -> Result<(), Status> {
+    let attributes = Attributes {
+        verb,
+        group: &set.kind.gvr.group,
+        resource: &set.kind.gvr.resource,
+        namespace: &set.namespace,
+        name: &set.name,
+        path: "",
+    };
+    if api.authorizer.allows(&cx.user, &attributes) {
+        Ok(())
+    } else {
+        Err(authz::refusal(&cx.user, &attributes))
+    }
+}
+
+fn deletion(api: &Api, set: &Address) -> Result<Change, Status> {
+    Ok(Change::Delete { set: api.current(set)?.1 })
+}
+
+/// What applying the manifest would make of the set: as `kubectl apply` does it, without doing it.
+async fn write(api: &Api, cx: &Context, set: &Address, mut manifest: Value) -> Result<Change, Status> {
+    let options = WriteOptions {
+        dry_run: true,
+        field_validation: FieldValidation::Strict,
+        field_manager: "ordinal-plan".to_owned(),
+    };
+    manifest["metadata"]["namespace"] = set.namespace.as_str().into();
+    manifest["metadata"]["annotations"][LAST_APPLIED] = last_applied(&manifest).into();
+    let found = match api.current(set) {
+        Ok((_, old)) => Some(old),
+        Err(status) if status.reason == Reason::NotFound => None,
+        Err(status) => return Err(status),
+    };
+    let is_new = found.is_none();
+    let object = if let Some(old) = found {
+        let before = old["metadata"]["annotations"][LAST_APPLIED].as_str();
+        if let Some(before) = before.and_then(|text| serde_json::from_str(text).ok()) {
+            add_removals(&before, &mut manifest, set.kind.definition);
+        }
+        let kind = PatchKind::StrategicMerge;
+        Box::pin(api.patch(cx, set, Part::Main, kind, &manifest, &options)).await?.object
+    } else {
+        let collection = Address::new(set.kind as &'static Kind, &set.namespace, "");
+        Box::pin(api.create(cx, &collection, Input::from(manifest), &options)).await?
+    };
+    Ok(Change::Write { set: codec::value(&object)?, is_new })
+}
+
+/// Which change would be allowed in place of one that is not.
+fn instead(message: &str) -> Option<&'static str> {
+    message.contains("updates to statefulset spec for fields other than").then_some(
+        "the fields that may not change in place are serviceName, selector, podManagementPolicy and \
+         volumeClaimTemplates: delete the set with --cascade=orphan and apply it anew, its pods and claims \
+         stay and are taken over",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::instead;
+
+    #[test]
+    fn a_forbidden_change_comes_with_one_that_is_allowed() {
+        assert!(instead("updates to statefulset spec for fields other than 'replicas'").is_some());
+        assert_eq!(instead("spec.replicas: Invalid value: -1"), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! Answers what a change of a set would do: reads what the plan looks at, and carries the plan out on that.
+//!
+//! It must write nothing. Forecasts are long sums: they run beside the tasks of the cluster, a few at a time.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use client::review::{Change, Forecaster};
+use client::{Client, Scope};
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use model::clock::Clock;
+use model::stateful_set::ExtendedStatefulSet;
+use model::status::Status;
+use model::{meta, ordinal};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::forecast::{Picture, forecast};
+
+/// Forecasts at once. One keeps a core busy for as long as a second for the largest sets; the cluster itself
+/// must go on. Those that wait are requests in flight, which the API server bounds.
+const FORECASTS_MAX: usize = 1;
+
+/// Tells what sets would do.
+pub struct Reviewer {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    turns: Semaphore,
+}
+
+/// Everything of a namespace that a plan looks at.
+pub type Surroundings = (Vec<Arc<Pod>>, Vec<Arc<PersistentVolumeClaim>>, Vec<Arc<ControllerRevision>>);
+
+/// Reads what a plan looks at.
+///
+/// # Errors
+/// The API could not be read.
+pub async fn surroundings(client: &Client, namespace: &str) -> Result<Surroundings, Status> {
+    let scope = Scope { namespace: namespace.to_owned(), ..Scope::default() };
+    let (pods, _) = client.list::<Pod>(&scope).await?;
+    let (claims, _) = client.list::<PersistentVolumeClaim>(&scope).await?;
+    let (revisions, _) = client.list::<ControllerRevision>(&scope).await?;
+    Ok((pods, claims, revisions))
+}
+
+impl Reviewer {
+    /// One that reads through `client`.
+    pub fn new(client: &Client, clock: Arc<dyn Clock>) -> Reviewer {
+        let client = client.named("statefulset-review");
+        Reviewer { client, clock, turns: Semaphore::new(FORECASTS_MAX) }
+    }
+
+    async fn write(&self, set: Value, is_new: bool) -> Result<Value, Status> {
+        let set: ExtendedStatefulSet = decode(set)?;
+        let namespace = set.set.metadata.namespace.clone().unwrap_or_default();
+        let (pods, claims, revisions) = surroundings(&self.client, &namespace).await?;
+        let picture = Picture { set, pods, claims, revisions };
+        let now = self.clock.now();
+        let _turn = self.turns.acquire().await.map_err(Status::internal)?;
+        let forecast = tokio::task::spawn_blocking(move || forecast(picture, now));
+        let forecast = forecast.await.map_err(Status::internal)?;
+        let mut forecast = serde_json::to_value(forecast).map_err(Status::internal)?;
+        forecast["isNew"] = is_new.into();
+        Ok(json!({ "forecast": forecast }))
+    }
+
+    async fn deletion(&self, set: Value) -> Result<Value, Status> {
+        let set: StatefulSet = decode(set)?;
+        let namespace = set.metadata.namespace.clone().unwrap_or_default();
+        let (pods, claims, _) = surroundings(&self.client, &namespace).await?;
+        Ok(json!({ "deletion": deletion(&set, &pods, &claims) }))
+    }
+}
+
+#[async_trait]
+impl Forecaster for Reviewer {
+    async fn forecast(&self, change: Change) -> Result<Value, Status> {
+        match change {
+            Change::Write { set, is_new } => self.write(set, is_new).await,
+            Change::Delete { set } => self.deletion(set).await,
+        }
+    }
+}
+
+fn decode<K: DeserializeOwned>(set: Value) -> Result<K, Status> {
+    serde_json::from_value(set).map_err(|error| Status::internal(format!("read the set: {error}")))
+}
+
+/// What goes with a set, the highest ordinal first, and what stays.
+fn deletion(set: &StatefulSet, pods: &[Arc<Pod>], claims: &[Arc<PersistentVolumeClaim>]) -> Value {
+    let uid = set.metadata.uid.as_deref().unwrap_or_default();
+    let set_name = set.metadata.name.as_deref().unwrap_or_default();
+    let mut pods: Vec<(i32, &str)> = pods
+        .iter()
+        .filter(|pod| meta::is_controlled_by(&pod.metadata, uid))
+        .filter_map(|pod| pod.metadata.name.as_deref())
+        .map(|name| (ordinal::parse(name).map_or(-1, |(_, ordinal)| ordinal), name))
+        .collect();
+    pods.sort_unstable();
+    let pods: Vec<&str> = pods.into_iter().rev().map(|(_, name)| name).collect();
+    let templates = set.spec.volume_claim_templates.iter().flatten();
+    let stems: Vec<String> = templates
+        .map(|claim| format!("{}-{set_name}", claim.metadata.name.as_deref().unwrap_or_default()))
+        .collect();
+    let of_set = claims.iter().filter(|claim| {
+        let name = claim.metadata.name.as_deref().unwrap_or_default();
+        ordinal::parse(name).is_some_and(|(stem, _)| stems.iter().any(|one| one == stem))
+    });
+    let (deleted, kept): (Vec<_>, Vec<_>) = of_set.partition(|claim| {
+        let owners = claim.metadata.owner_references.as_deref().unwrap_or_default();
+        !owners.is_empty() && owners.iter().all(|owner| owner.uid == uid)
+    });
+    let names = |claims: Vec<&Arc<PersistentVolumeClaim>>| {
+        claims.into_iter().filter_map(|claim| claim.metadata.name.clone()).collect::<Vec<_>>()
+    };
+    json!({ "pods": pods, "claimsDeleted": names(deleted), "claimsKept": names(kept) })
+}
