@@ -5,10 +5,11 @@
 //! controller takes the first node it sees.
 
 use client::{Client, PatchKind};
+use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use model::status::Status;
 use model::volume::SELECTED_NODE;
-use reconcile::barrier::Barrier;
+use reconcile::barrier::{Barrier, Removed};
 use reconcile::recorder::{EventKind, Recorder, reference_to};
 use reconcile::runner::Outcome;
 use serde_json::json;
@@ -28,7 +29,7 @@ pub struct Executor {
 pub async fn execute(executor: Executor, plan: Plan) -> Outcome {
     let mut barrier = Barrier::default();
     let result = match &plan {
-        Plan::Bind { pod, node } => executor.bind(pod, node).await,
+        Plan::Bind { pod, node } => executor.bind(pod, node, &mut barrier).await,
         Plan::Claims { pod, node, claims, promises, .. } => {
             let promised = executor.promise(promises, &mut barrier).await;
             // What is found taken is tried again after a pause, when the view knows it.
@@ -50,7 +51,7 @@ pub async fn execute(executor: Executor, plan: Plan) -> Outcome {
 }
 
 impl Executor {
-    async fn bind(&self, pod: &Pod, node: &str) -> Result<(), Status> {
+    async fn bind(&self, pod: &Pod, node: &str, barrier: &mut Barrier) -> Result<(), Status> {
         let (namespace, name) = names(pod);
         let binding = json!({
             "apiVersion": "v1",
@@ -59,6 +60,13 @@ impl Executor {
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         });
         self.client.post::<Pod>(namespace, name, "binding", binding).await?;
+        // Bound, it waits no more; nobody decides about it anew before that is seen.
+        barrier.removed(Removed {
+            resource: Pod::URL_PATH_SEGMENT,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+        });
         let message = format!("Successfully assigned {namespace}/{name} to {node}");
         self.recorder.record(reference_to(pod), EventKind::Normal, "Scheduled", message);
         Ok(())

@@ -9,15 +9,23 @@
 //! controller binds or makes their volumes, and when that is seen the pod is bound.
 //!
 //! Read next: [`plan`] (the decision), [`filters`] and [`scores`] (the plug-ins), [`request`] (what a pod
-//! asks for).
+//! asks for), [`affinity`] and [`spread`] (what it asks of other pods, looked up in counts that are kept).
 
+pub mod affinity;
 pub mod execute;
 pub mod filters;
+#[cfg(test)]
+mod fixtures;
+mod neighbours;
 pub mod plan;
 pub mod request;
 pub mod scores;
 pub mod selection;
+pub mod spread;
 mod supply;
+mod terms;
+#[cfg(test)]
+mod tests;
 pub mod view;
 mod volumes;
 
@@ -49,6 +57,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken
         runner::watch(&client, Event::Claims),
         runner::watch(&client, Event::Volumes),
         runner::watch(&client, Event::Classes),
+        runner::watch(&client, Event::Namespaces),
     ];
     let scheduler = Scheduler { executor: Executor { client, recorder } };
     tokio::join!(runner::run(scheduler, View::default(), events, clock, ready, stop), writer.run());
@@ -64,6 +73,7 @@ impl Controller for Scheduler {
     type Plan = Plan;
 
     fn decide(&mut self, view: &mut View, key: &ObjectKey, _now: Timestamp) -> Decision<Plan> {
+        view.give_back(key);
         let Some(plan) = plan::plan(view, key) else { return Decision::nothing() };
         view.note(key, &plan);
         if plan.is_quiet() {

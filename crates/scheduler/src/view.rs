@@ -1,24 +1,32 @@
 //! What the scheduler knows: nodes with what is taken of them, pods that wait, claims and volumes.
 //!
 //! What a decision takes is reserved here at once, before the API has heard of it, so that the next decision
-//! does not give it away again.
+//! does not give it away again. Read next: [`pods`] (what their coming and going does), [`machines`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use client::Change;
 use k8s_openapi::Resource;
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use model::{meta, pod, volume};
-use reconcile::barrier::Horizon;
+use model::{meta, volume};
+use reconcile::barrier::{Horizon, Removed};
 use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
 
-use crate::NAME;
-use crate::plan::Plan;
+use self::kept::keep;
+pub use self::machines::Machine;
+use crate::filters::Cause;
+use crate::neighbours::{Neighbours, Placed};
 use crate::request::{HostPort, Request};
+use crate::selection;
 use crate::supply::Free;
+use crate::terms::{Demands, Labels};
+
+mod kept;
+mod machines;
+mod pods;
 
 /// The kinds that this view shows.
 const KINDS: &[&str] = &[
@@ -27,6 +35,7 @@ const KINDS: &[&str] = &[
     PersistentVolumeClaim::URL_PATH_SEGMENT,
     PersistentVolume::URL_PATH_SEGMENT,
     StorageClass::URL_PATH_SEGMENT,
+    Namespace::URL_PATH_SEGMENT,
 ];
 
 /// Everything that changes the picture.
@@ -41,6 +50,8 @@ pub enum Event {
     Volumes(Change<PersistentVolume>),
     /// Storage classes.
     Classes(Change<StorageClass>),
+    /// Namespaces.
+    Namespaces(Change<Namespace>),
 }
 
 /// What is taken of a node.
@@ -57,19 +68,31 @@ pub struct Taken {
 /// What one pod takes, and where.
 struct Place {
     node: String,
+    pod: Arc<Pod>,
     request: Request,
     claims: Vec<String>,
+    /// What it holds against others.
+    holds: Vec<u64>,
+    /// The API has told of it; otherwise it is a decision's.
+    is_told: bool,
+}
+
+/// A pod that wants a place.
+struct Waiting {
+    pod: Arc<Pod>,
+    demands: Demands,
 }
 
 /// The picture.
 #[derive(Default)]
 pub struct View {
-    nodes: BTreeMap<String, Arc<Node>>,
+    machines: BTreeMap<String, Machine>,
     taken: HashMap<String, Taken>,
-    places: HashMap<ObjectKey, Place>,
-    pending: BTreeMap<ObjectKey, Arc<Pod>>,
+    places: BTreeMap<ObjectKey, Place>,
+    pending: BTreeMap<ObjectKey, Waiting>,
+    neighbours: Neighbours,
     /// Pods that fitted nowhere, or wait for their claims: tried again when anything changes that may help.
-    unplaced: BTreeSet<ObjectKey>,
+    unplaced: BTreeMap<ObjectKey, BTreeSet<Cause>>,
     claims: HashMap<ObjectKey, Arc<PersistentVolumeClaim>>,
     /// Pods that use a claim and have a place.
     users: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
@@ -95,7 +118,11 @@ impl Picture for View {
             }
             Event::Nodes(change) => {
                 self.horizon.observe(&change);
-                keep(&mut self.nodes, change, |node| name_of(&node.metadata));
+                return self.apply_nodes(change);
+            }
+            Event::Namespaces(change) => {
+                self.horizon.observe(&change);
+                return self.apply_namespaces(change);
             }
             Event::Claims(change) => {
                 self.horizon.observe(&change);
@@ -110,7 +137,7 @@ impl Picture for View {
                 keep(&mut self.classes, change, |class| name_of(&class.metadata));
             }
         }
-        self.unplaced.clone()
+        self.retried(&[Cause::Volumes])
     }
 
     fn kinds(&self) -> &[&'static str] {
@@ -120,40 +147,16 @@ impl Picture for View {
     fn horizon(&self) -> &Horizon {
         &self.horizon
     }
+
+    /// A pod that was bound leaves those that wait.
+    fn is_gone(&self, removed: &Removed) -> bool {
+        let key = ObjectKey::new(removed.namespace.clone(), removed.name.clone());
+        let uid = self.pending.get(&key).and_then(|waiting| waiting.pod.metadata.uid.as_deref());
+        uid != Some(removed.uid.as_str())
+    }
 }
 
 impl View {
-    fn apply_pods(&mut self, change: Change<Pod>) -> BTreeSet<ObjectKey> {
-        match change {
-            Change::Reset(pods, _) => {
-                self.pending.clear();
-                self.places.clear();
-                self.taken.clear();
-                self.users.clear();
-                self.unplaced.clear();
-                for pod in pods {
-                    self.apply_pod(pod);
-                }
-                self.pending.keys().cloned().collect()
-            }
-            Change::Apply(pod) => {
-                let key = ObjectKey::of(&*pod);
-                let freed = self.apply_pod(pod);
-                let mut touched = if freed { self.unplaced.clone() } else { BTreeSet::new() };
-                if self.pending.contains_key(&key) {
-                    touched.insert(key);
-                }
-                touched
-            }
-            Change::Delete(pod) => {
-                let key = ObjectKey::of(&*pod);
-                self.pending.remove(&key);
-                self.unplaced.remove(&key);
-                if self.leave(&key) { self.unplaced.clone() } else { BTreeSet::new() }
-            }
-        }
-    }
-
     fn apply_volumes(&mut self, change: Change<PersistentVolume>) {
         match change {
             Change::Reset(volumes, _) => {
@@ -194,118 +197,31 @@ impl View {
         }
     }
 
-    /// True when the pod gave something free.
-    fn apply_pod(&mut self, pod: Arc<Pod>) -> bool {
-        let key = ObjectKey::of(&*pod);
-        if pod::is_failed_or_succeeded(&pod) {
-            self.pending.remove(&key);
-            self.unplaced.remove(&key);
-            return self.leave(&key);
-        }
-        if let Some(node) = pod::node_name(&pod) {
-            let node = node.to_owned();
-            self.pending.remove(&key);
-            self.unplaced.remove(&key);
-            self.take(key, &node, &pod);
-        } else if is_ours(&pod) {
-            self.pending.insert(key, pod);
-        } else {
-            self.pending.remove(&key);
-            self.unplaced.remove(&key);
-        }
-        false
+    /// Pods that may have a place now that something has changed.
+    fn retried(&self, helps: &[Cause]) -> BTreeSet<ObjectKey> {
+        let helped = self.unplaced.iter().filter(|(_, causes)| helps.iter().any(|one| causes.contains(one)));
+        helped.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Remembers what was decided: a reservation, or that the pod is to be tried again.
-    pub fn note(&mut self, key: &ObjectKey, plan: &Plan) {
-        let pod = self.pending.get(key).cloned();
-        match (plan, pod) {
-            (Plan::Bind { node, .. }, Some(pod)) => {
-                self.unplaced.remove(key);
-                let node = node.clone();
-                self.take(key.clone(), &node, &pod);
-            }
-            (Plan::Claims { .. } | Plan::Unschedulable { .. } | Plan::Wait { .. }, _) => {
-                if let Plan::Claims { volumes, .. } = plan {
-                    let namespace = &key.namespace;
-                    let given = volumes.iter().map(|(claim, volume)| {
-                        (volume.clone(), ObjectKey::new(namespace.clone(), claim.clone()))
-                    });
-                    self.given.extend(given);
-                }
-                self.leave(key);
-                self.unplaced.insert(key.clone());
-            }
-            (Plan::Bind { .. }, None) => {}
-        }
-    }
-
-    fn take(&mut self, key: ObjectKey, node: &str, pod: &Pod) {
-        if self.places.get(&key).is_some_and(|place| place.node == node) {
-            return;
-        }
-        self.leave(&key);
-        let request = Request::of(pod);
-        let taken = self.taken.entry(node.to_owned()).or_default();
-        for (name, amount) in &request.amounts {
-            *taken.amounts.entry(name.clone()).or_default() += amount;
-        }
-        taken.pods += 1;
-        taken.host_ports.extend(request.host_ports.iter().cloned());
-        let claims = crate::volumes::claim_names(pod);
-        for claim in &claims {
-            let claim = ObjectKey::new(key.namespace.clone(), claim.clone());
-            self.users.entry(claim).or_default().insert(key.clone());
-        }
-        self.places.insert(key, Place { node: node.to_owned(), request, claims });
-    }
-
-    fn leave(&mut self, key: &ObjectKey) -> bool {
-        let Some(place) = self.places.remove(key) else { return false };
-        for claim in &place.claims {
-            let claim = ObjectKey::new(key.namespace.clone(), claim.clone());
-            if let Some(users) = self.users.get_mut(&claim) {
-                users.remove(key);
-                if users.is_empty() {
-                    self.users.remove(&claim);
-                }
-            }
-        }
-        if let Some(taken) = self.taken.get_mut(&place.node) {
-            for (name, amount) in &place.request.amounts {
-                *taken.amounts.entry(name.clone()).or_default() -= amount;
-            }
-            taken.pods -= 1;
-            for port in &place.request.host_ports {
-                if let Some(index) = taken.host_ports.iter().position(|taken| taken == port) {
-                    taken.host_ports.swap_remove(index);
-                }
-            }
-        }
-        true
-    }
-
-    /// A pod without a node, if it is still one.
-    pub fn pending(&self, key: &ObjectKey) -> Option<&Arc<Pod>> {
-        self.pending.get(key)
+    /// A pod without a node, if it is still one, and what it demands of others.
+    pub(crate) fn waiting(&self, key: &ObjectKey) -> Option<(&Arc<Pod>, &Demands)> {
+        self.pending.get(key).map(|waiting| (&waiting.pod, &waiting.demands))
     }
 
     /// Every node, by name.
-    pub fn nodes(&self) -> impl Iterator<Item = (&String, &Arc<Node>)> {
-        self.nodes.iter()
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values()
     }
 
-    /// What is taken of a node by pods other than `except`.
-    pub fn taken(&self, node: &str, except: &ObjectKey) -> Taken {
-        let mut taken = self.taken.get(node).cloned().unwrap_or_default();
-        if let Some(place) = self.places.get(except).filter(|place| place.node == node) {
-            for (name, amount) in &place.request.amounts {
-                *taken.amounts.entry(name.clone()).or_default() -= amount;
-            }
-            taken.pods -= 1;
-            taken.host_ports.retain(|port| !place.request.host_ports.contains(port));
-        }
-        taken
+    /// Who is near whom.
+    pub(crate) fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
+    /// What is taken of a node.
+    pub fn taken(&self, node: &str) -> &Taken {
+        static NOTHING: Taken = Taken { amounts: BTreeMap::new(), pods: 0, host_ports: Vec::new() };
+        self.taken.get(node).unwrap_or(&NOTHING)
     }
 
     /// A claim.
@@ -360,20 +276,13 @@ impl View {
 
     /// A node.
     pub(crate) fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.get(name).map(|node| &**node)
+        self.machines.get(name).map(|machine| &*machine.node)
     }
 
     /// A storage class.
     pub fn class(&self, name: &str) -> Option<&Arc<StorageClass>> {
         self.classes.get(name)
     }
-}
-
-fn is_ours(pod: &Pod) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let name = spec.scheduler_name.as_deref().unwrap_or(NAME);
-    let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
-    name == NAME && !gated && pod.metadata.deletion_timestamp.is_none()
 }
 
 /// The claim that a volume refers to.
@@ -386,46 +295,23 @@ fn name_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta
     metadata.name.clone().unwrap_or_default()
 }
 
-/// A map that a kind is kept in.
-trait Kept<Key, Kind> {
-    fn forget_all(&mut self);
-    fn put(&mut self, key: Key, object: Arc<Kind>);
-    fn take_out(&mut self, key: &Key);
+/// Every pod with a place, in one namespace or in all of them.
+fn placed<'a>(
+    places: &'a BTreeMap<ObjectKey, Place>,
+    machines: &'a BTreeMap<String, Machine>,
+    namespace: Option<&str>,
+) -> impl Iterator<Item = Placed<'a>> + use<'a> {
+    let only = namespace.map(str::to_owned);
+    let from = ObjectKey::new(namespace.unwrap_or_default(), "");
+    let range = places.range(from..);
+    let inside = range.take_while(move |(key, _)| only.as_ref().is_none_or(|only| key.namespace == *only));
+    inside.map(|(_, place)| Placed {
+        pod: &place.pod,
+        node: &place.node,
+        labels: labels_of(machines, &place.node),
+    })
 }
 
-impl<Key: std::hash::Hash + Eq, Kind> Kept<Key, Kind> for HashMap<Key, Arc<Kind>> {
-    fn forget_all(&mut self) {
-        self.clear();
-    }
-    fn put(&mut self, key: Key, object: Arc<Kind>) {
-        self.insert(key, object);
-    }
-    fn take_out(&mut self, key: &Key) {
-        self.remove(key);
-    }
-}
-
-impl<Key: Ord, Kind> Kept<Key, Kind> for BTreeMap<Key, Arc<Kind>> {
-    fn forget_all(&mut self) {
-        self.clear();
-    }
-    fn put(&mut self, key: Key, object: Arc<Kind>) {
-        self.insert(key, object);
-    }
-    fn take_out(&mut self, key: &Key) {
-        self.remove(key);
-    }
-}
-
-fn keep<Key, Kind>(map: &mut impl Kept<Key, Kind>, change: Change<Kind>, key: impl Fn(&Kind) -> Key) {
-    match change {
-        Change::Reset(objects, _) => {
-            map.forget_all();
-            for object in objects {
-                map.put(key(&object), object);
-            }
-        }
-        Change::Apply(object) => map.put(key(&object), object),
-        Change::Delete(object) => map.take_out(&key(&object)),
-    }
+fn labels_of<'a>(machines: &'a BTreeMap<String, Machine>, node: &str) -> Option<&'a Labels> {
+    machines.get(node).map(|machine| selection::labels(&machine.node))
 }

@@ -252,5 +252,32 @@ pub(crate) fn node_selector_term(term: &Value, path: &Path) -> ErrorList {
         let key = expression.text("key");
         errors.extend(each(&path.child("key"), key, model::names::qualified_name(key)));
     }
+    for (index, field) in term.list("matchFields").iter().enumerate() {
+        errors.extend(node_field(field, &path.child("matchFields").index(index)));
+    }
+    errors
+}
+
+/// A requirement on a node's name, the only field there is.
+fn node_field(field: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let values = field.list("values");
+    match field.text("operator") {
+        "In" | "NotIn" if values.len() != 1 => {
+            let detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+            errors.push(Error::required(&path.child("values"), detail));
+        }
+        "In" | "NotIn" => {}
+        other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
+    }
+    if field.text("key") != "metadata.name" {
+        let detail = "not a valid field selector key";
+        errors.push(Error::invalid(&path.child("key"), field.text("key"), detail));
+        return errors;
+    }
+    for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
+        let path = path.child("values").index(index);
+        errors.extend(each(&path, value, model::names::dns1123_subdomain(value)));
+    }
     errors
 }

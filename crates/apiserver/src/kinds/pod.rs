@@ -69,6 +69,9 @@ impl Strategy for Pod {
     }
 
     fn prepare_create(&self, object: &mut Value) {
+        if object.has("spec.affinity") {
+            pod_spec::label_keys::complete(object);
+        }
         let class = pod_spec::resources::qos_class(object.at("spec"));
         let mut status = json!({"phase": "Pending", "qosClass": class});
         if !object.list("spec.schedulingGates").is_empty() {

@@ -1,53 +1,12 @@
 //! Decisions over small pictures.
 
 use super::*;
+use crate::fixtures::{decides, node, pod, typed, view, view_with};
 use crate::view::Event;
-use client::{Change, Typed};
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
+use client::Change;
 use k8s_openapi::api::storage::v1::StorageClass;
-use model::encoded::Revision;
 use reconcile::picture::Picture;
 use serde_json::{Value, json};
-
-fn typed<K: Typed>(value: Value) -> Arc<K> {
-    Arc::new(serde_json::from_value(value).expect("is of that kind"))
-}
-
-fn view(nodes: Vec<Value>, pods: Vec<Value>) -> View {
-    view_with(nodes, pods, vec![], vec![])
-}
-
-fn view_with(nodes: Vec<Value>, pods: Vec<Value>, claims: Vec<Value>, volumes: Vec<Value>) -> View {
-    fn reset<K: Typed>(values: Vec<Value>) -> Change<K> {
-        Change::Reset(values.into_iter().map(typed).collect(), Revision(1))
-    }
-    let class = json!({"metadata": {"name": "local"}, "provisioner": "local.ordinal.dev",
-                       "volumeBindingMode": "WaitForFirstConsumer"});
-    let mut view = View::default();
-    view.apply(Event::Nodes(reset::<Node>(nodes)));
-    view.apply(Event::Claims(reset::<PersistentVolumeClaim>(claims)));
-    view.apply(Event::Volumes(reset::<PersistentVolume>(volumes)));
-    view.apply(Event::Classes(reset::<StorageClass>(vec![class])));
-    view.apply(Event::Pods(reset::<Pod>(pods)));
-    assert!(view.is_synced());
-    view
-}
-
-fn node(name: &str, cpu: &str) -> Value {
-    json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
-           "status": {"allocatable": {"cpu": cpu, "memory": "1Gi", "pods": "3"}}})
-}
-
-fn pod(name: &str, cpu: &str) -> Value {
-    json!({"metadata": {"namespace": "default", "name": name, "uid": name},
-           "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}})
-}
-
-#[track_caller]
-fn decides(view: &View, name: &str, expected: &str) {
-    let plan = plan(view, &ObjectKey::new("default", name)).expect("a plan");
-    assert_eq!(plan.to_string(), expected);
-}
 
 #[test]
 fn the_emptier_node_is_taken() {

@@ -16,8 +16,10 @@ pub(crate) fn scheduling(spec: &Value, path: &Path) -> ErrorList {
     for (index, toleration) in spec.list("tolerations").iter().enumerate() {
         errors.extend(check_toleration(toleration, &path.child("tolerations").index(index)));
     }
-    for (index, spread) in spec.list("topologySpreadConstraints").iter().enumerate() {
-        errors.extend(check_spread(spread, &path.child("topologySpreadConstraints").index(index)));
+    let rules = spec.list("topologySpreadConstraints");
+    for (index, rule) in rules.iter().enumerate() {
+        let path = path.child("topologySpreadConstraints").index(index);
+        errors.extend(check_spread(rule, &rules[index + 1..], &path));
     }
     let gates = spec.list("schedulingGates");
     for (index, gate) in gates.iter().enumerate() {
@@ -104,6 +106,7 @@ fn pod_term(term: &Value, path: &Path) -> ErrorList {
     let mut errors = check::label_selector(term.at("labelSelector"), &path.child("labelSelector"));
     let selector = term.at("namespaceSelector");
     errors.extend(check::label_selector(selector, &path.child("namespaceSelector")));
+    errors.extend(label_keys(term, path));
     for name in term.list("namespaces").iter().filter_map(Value::as_str) {
         errors.extend(check::each(&path.child("namespace"), name, model::names::dns1123_label(name)));
     }
@@ -116,7 +119,44 @@ fn pod_term(term: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-fn check_spread(spread: &Value, path: &Path) -> ErrorList {
+/// Keys of labels whose values the selector takes over from the pod ([`super::label_keys`]).
+fn label_keys(term: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for list in ["matchLabelKeys", "mismatchLabelKeys"] {
+        errors.extend(are_label_keys(term, &path.child(list), list));
+    }
+    let keys: Vec<&str> = term.list("matchLabelKeys").iter().filter_map(Value::as_str).collect();
+    let mut seen: Vec<&str> = term.entries("labelSelector.matchLabels").map(|(key, _)| key).collect();
+    for expression in term.list("labelSelector.matchExpressions") {
+        let key = expression.text("key");
+        // What was taken over is there once; a second time it is the user's own.
+        if let Some(index) = keys.iter().position(|other| *other == key)
+            && seen.contains(&key)
+        {
+            let detail = "exists in both matchLabelKeys and labelSelector";
+            errors.push(Error::invalid(&path.index(index), key, detail));
+        }
+        seen.push(key);
+    }
+    let others: Vec<&str> = term.list("mismatchLabelKeys").iter().filter_map(Value::as_str).collect();
+    for (index, key) in keys.iter().enumerate().filter(|(_, key)| others.contains(key)) {
+        let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.push(Error::invalid(&path.child("matchLabelKeys").index(index), *key, detail));
+    }
+    errors
+}
+
+fn are_label_keys(term: &Value, path: &Path, list: &str) -> ErrorList {
+    let keys = term.list(list);
+    if !keys.is_empty() && !term.has("labelSelector") {
+        return vec![Error::forbidden(path, "must not be specified when labelSelector is not set")];
+    }
+    let keys = keys.iter().filter_map(Value::as_str).enumerate();
+    let wrong = |(index, key)| check::each(&path.index(index), key, model::names::qualified_name(key));
+    keys.flat_map(wrong).collect()
+}
+
+fn check_spread(spread: &Value, others: &[Value], path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let skew = spread.number("maxSkew").unwrap_or_default();
     if skew <= 0 {
@@ -130,10 +170,35 @@ fn check_spread(spread: &Value, path: &Path) -> ErrorList {
         let path = path.child("whenUnsatisfiable");
         errors.push(Error::not_supported(&path, spread.text("whenUnsatisfiable"), &actions));
     }
+    let same = |other: &&Value| {
+        ["topologyKey", "whenUnsatisfiable"].iter().all(|key| other.text(key) == spread.text(key))
+    };
+    if others.iter().find(same).is_some() {
+        let both = format!("{{{}, {}}}", spread.text("topologyKey"), spread.text("whenUnsatisfiable"));
+        errors.push(Error::duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), both));
+    }
+    check::above_zero(spread, path, "minDomains", &mut errors);
+    if let Some(least) = spread.number("minDomains")
+        && spread.text("whenUnsatisfiable") != "DoNotSchedule"
+    {
+        let action = spread.text("whenUnsatisfiable");
+        let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+        errors.push(Error::invalid(&path.child("minDomains"), least, detail));
+    }
     for key in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
         check::one_of_if_set(spread, path, key, &["Honor", "Ignore"], &mut errors);
     }
-    check::above_zero(spread, path, "minDomains", &mut errors);
+    let list = path.child("matchLabelKeys");
+    errors.extend(are_label_keys(spread, &list, "matchLabelKeys"));
+    let expressions = spread.list("labelSelector.matchExpressions").iter().map(|one| one.text("key"));
+    let own: Vec<&str> =
+        spread.entries("labelSelector.matchLabels").map(|(key, _)| key).chain(expressions).collect();
+    for (index, key) in spread.list("matchLabelKeys").iter().filter_map(Value::as_str).enumerate() {
+        if own.contains(&key) {
+            let detail = "exists in both matchLabelKeys and labelSelector";
+            errors.push(Error::invalid(&list.index(index), key, detail));
+        }
+    }
     errors.extend(check::label_selector(spread.at("labelSelector"), &path.child("labelSelector")));
     errors
 }

@@ -252,3 +252,93 @@ fn a_variable_that_hides_another_and_half_a_byte_are_warned_of() {
         ]
     );
 }
+
+#[test]
+fn what_a_pod_asks_of_others_is_refused_in_upstreams_words() {
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let term = |more: Value| with(&json!({"topologyKey": "zone", "labelSelector": selector}), &more);
+    let near = |more: Value| json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term(more)]}}});
+    let rule = |more: Value| {
+        let whole = json!({"maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"});
+        json!({"topologySpreadConstraints": [with(&term(whole), &more)]})
+    };
+    let twice = json!({"topologySpreadConstraints": [
+        term(json!({"maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"})),
+        term(json!({"maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"})),
+    ]});
+    let by_field = json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.uid", "operator": "Exists"}]}]}}}});
+    let near_path = "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0]";
+    let field_path = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution\
+        .nodeSelectorTerms[0].matchFields[0]";
+    let spread = "spec.topologySpreadConstraints[0]";
+    for (patch, expected) in [
+        (
+            near(json!({"labelSelector": null, "matchLabelKeys": ["rev"]})),
+            vec![format!(
+                "{near_path}.matchLabelKeys: Forbidden: must not be specified when labelSelector is not set"
+            )],
+        ),
+        (
+            near(json!({"matchLabelKeys": ["rev"], "mismatchLabelKeys": ["rev"]})),
+            vec![format!(
+                r#"{near_path}.matchLabelKeys[0]: Invalid value: "rev": exists in both matchLabelKeys and mismatchLabelKeys"#
+            )],
+        ),
+        (
+            by_field,
+            vec![
+                format!(r#"{field_path}.operator: Invalid value: "Exists": not a valid selector operator"#),
+                format!(r#"{field_path}.key: Invalid value: "metadata.uid": not a valid field selector key"#),
+            ],
+        ),
+        (
+            twice,
+            vec![format!(
+                r#"{spread}.{{topologyKey, whenUnsatisfiable}}: Duplicate value: "{{zone, DoNotSchedule}}""#
+            )],
+        ),
+        (
+            rule(json!({"whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2})),
+            vec![format!(
+                "{spread}.minDomains: Invalid value: 2: can only use minDomains if \
+                 whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"
+            )],
+        ),
+        (
+            rule(json!({"nodeTaintsPolicy": "Maybe"})),
+            vec![format!(
+                r#"{spread}.nodeTaintsPolicy: Unsupported value: "Maybe": supported values: "Honor", "Ignore""#
+            )],
+        ),
+        (
+            rule(json!({"matchLabelKeys": ["app"]})),
+            vec![format!(
+                r#"{spread}.matchLabelKeys[0]: Invalid value: "app": exists in both matchLabelKeys and labelSelector"#
+            )],
+        ),
+    ] {
+        assert_eq!(errors(kind("", "Pod"), pod(&json!({}), &patch)), expected, "{patch}");
+    }
+}
+
+#[test]
+fn the_values_of_label_keys_become_part_of_the_selector_once() {
+    let term = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}},
+        "matchLabelKeys": ["rev", "missing"], "mismatchLabelKeys": ["tenant"]});
+    let mut object = pod(
+        &json!({}),
+        &json!({"affinity": {"podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [term]}}}),
+    );
+    object["metadata"]["labels"] = json!({"app": "web", "rev": "7", "tenant": "t"});
+    let path = "/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/0";
+    let once = created(kind("", "Pod"), object);
+    let selector = once.pointer(path).expect("is there")["labelSelector"].clone();
+    let expressions = json!([
+        {"key": "rev", "operator": "In", "values": ["7"]},
+        {"key": "tenant", "operator": "NotIn", "values": ["t"]},
+    ]);
+    assert_eq!(selector, json!({"matchLabels": {"app": "web"}, "matchExpressions": expressions}));
+    assert_eq!(created(kind("", "Pod"), once.clone())["spec"]["affinity"], once["spec"]["affinity"]);
+}

@@ -1,0 +1,5 @@
+//! What pods ask of each other: decisions over small pictures, and properties of the counts.
+
+mod affinity;
+mod properties;
+mod spread;
