@@ -59,11 +59,18 @@ async fn ask(
     request: Request,
     here: impl AsyncFnOnce(Arc<dyn Images>) -> Result<Vec<Image>, runtime::api::ImageError>,
 ) -> Result<Vec<Image>> {
-    if data_dir.is_locked() {
-        return match control::ask(data_dir, &request).await? {
-            Answer::Images(images) => Ok(images),
-            Answer::Done | Answer::Failed(_) => Ok(Vec::new()),
-        };
+    while data_dir.is_locked() {
+        match control::ask(data_dir, &request).await {
+            Ok(Answer::Images(images)) => return Ok(images),
+            Ok(Answer::Done | Answer::Failed(_)) => return Ok(Vec::new()),
+            // It was no cluster but another import, which never listens; now it is done.
+            Err(_) if !data_dir.is_locked() => {}
+            Err(error) => {
+                let hint = "another process uses this cluster's directory and does not answer; if it imports \
+                            an image, try again when it is done";
+                return Err(error.context(hint));
+            }
+        }
     }
     let importing = matches!(request, Request::Import(_));
     if !importing && !data_dir.path("images").exists() {

@@ -35,6 +35,32 @@ pub(super) fn thousand(bench: &Bench) -> anyhow::Result<Measured> {
     Ok(Measured::plain(number(&load, "per_second")?))
 }
 
+/// Pods a second of ten very large sets.
+pub(super) fn large_sets(bench: &Bench) -> anyhow::Result<Measured> {
+    many(bench, 10, 5_000)
+}
+
+/// Pods a second of a thousand sets.
+pub(super) fn many_sets(bench: &Bench) -> anyhow::Result<Measured> {
+    many(bench, 1_000, 50)
+}
+
+/// Pods a second of parallel sets; what each costs in memory is told beside it.
+fn many(bench: &Bench, sets: u32, replicas: u32) -> anyhow::Result<Measured> {
+    let cluster = bench.start(&[], &["--runtime", "simulated"])?;
+    bench.load(&cluster, &["ready"])?;
+    let before = machine::resident_megabytes(cluster.pid())?;
+    let (count, each) = (sets.to_string(), replicas.to_string());
+    let arguments = ["set", "--sets", &count, "--replicas", &each, "--policy", "Parallel"];
+    let load = bench.load(&cluster, &arguments)?;
+    thread::sleep(SETTLE);
+    let grown = machine::resident_megabytes(cluster.pid())? - before;
+    cluster.down()?;
+    let kilobytes = grown * 1024.0 / f64::from(sets * replicas);
+    let note = format!("{kilobytes:.1} KB of memory a pod, {:.0} s in all", number(&load, "seconds")?);
+    Ok(Measured { value: number(&load, "per_second")?, note })
+}
+
 /// Share of a core that is used while a hundred pods run and nothing changes.
 pub(super) fn idle_cpu(bench: &Bench) -> anyhow::Result<Measured> {
     let cluster = bench.start(&[], &["--runtime", "simulated"])?;

@@ -51,7 +51,7 @@ pub(crate) async fn run(arguments: UpArguments) -> Result<()> {
             return Err(error);
         }
     };
-    let Running { parts, mut settings, .. } = running;
+    let Running { parts, mut settings, by_signal, _lock } = running;
     let done = async {
         parts.ready().await;
         let (name, path) = write_kubeconfig(&data_dir, &mut settings, &arguments, &parts)?;
@@ -77,9 +77,11 @@ pub(crate) async fn run(arguments: UpArguments) -> Result<()> {
         Err(_) => stop.cancel(),
     }
     parts.stopped(STOP_TIMEOUT).await;
-    if settings.runtime == RuntimeChoice::Native {
+    if by_signal.is_cancelled() && settings.runtime == RuntimeChoice::Native {
         let again = data_dir.root().display();
         output::line(format_args!("stopped  what runs goes on until: ordinal down --data-dir {again}"));
+    } else {
+        output::line("stopped");
     }
     result
 }
@@ -88,6 +90,8 @@ pub(crate) async fn run(arguments: UpArguments) -> Result<()> {
 struct Running {
     parts: Parts,
     settings: Settings,
+    /// Cancelled by Ctrl-C, and not where `ordinal down` or an error stops the cluster.
+    by_signal: CancellationToken,
     _lock: Lock,
 }
 
@@ -115,12 +119,13 @@ async fn start(
     settings.listen = listener.local_addr()?;
     data_dir.write_settings(&settings)?;
     // From here on Ctrl-C is an orderly stop.
-    stop_on_signals(stop.clone())?;
+    let by_signal = CancellationToken::new();
+    stop_on_signals(by_signal.clone(), stop.clone())?;
     let supervisor = Supervisor::new(stop.clone());
     let clock = Arc::new(SystemClock::default());
     let beside = supervisor.clone();
     match parts::start(data_dir, &settings, arguments, clock, listener, beside, stop.clone()).await {
-        Ok(parts) => Ok(Running { parts, settings, _lock: lock }),
+        Ok(parts) => Ok(Running { parts, settings, by_signal, _lock: lock }),
         Err(error) => {
             stop.cancel();
             let _ = tokio::time::timeout(STOP_TIMEOUT, supervisor.ended()).await;
@@ -161,7 +166,7 @@ fn write_kubeconfig(
     Ok((name, path))
 }
 
-fn stop_on_signals(stop: CancellationToken) -> Result<()> {
+fn stop_on_signals(by_signal: CancellationToken, stop: CancellationToken) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     #[expect(clippy::disallowed_methods, reason = "lives as long as the process")]
@@ -170,6 +175,7 @@ fn stop_on_signals(stop: CancellationToken) -> Result<()> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        by_signal.cancel();
         stop.cancel();
     });
     Ok(())

@@ -54,6 +54,9 @@ enum Command {
         policy: String,
         #[arg(long, default_value = "busybox")]
         image: String,
+        /// So many sets at once, of so many replicas each
+        #[arg(long, default_value_t = 1)]
+        sets: u64,
         /// Also measure the time between one ordinal's readiness and the start of the next
         #[arg(long)]
         gaps: bool,
@@ -68,8 +71,9 @@ async fn main() -> anyhow::Result<()> {
         Command::Ready => measure::ready(&api).await?,
         Command::Wait { set, replicas, name } => measure::wait(&api, &set, replicas, name.as_deref()).await?,
         Command::Create { clients, seconds } => measure::create(&api, clients, seconds).await?,
-        Command::Set { replicas, policy, image, gaps } => {
-            measure::set(&api, replicas, &policy, &image, gaps).await?
+        Command::Set { replicas, policy, image, sets, gaps } => {
+            let wanted = measure::Wanted { sets, replicas, policy, image };
+            if gaps { measure::gaps(&api, &wanted).await? } else { measure::sets(&api, &wanted).await? }
         }
     };
     println!("{measured}");

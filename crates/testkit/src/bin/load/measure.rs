@@ -19,7 +19,7 @@ const CONNECT_POLL: Duration = Duration::from_millis(1);
 /// How often an object is looked at; small against seconds, and little work for the server.
 const OBJECT_POLL: Duration = Duration::from_millis(10);
 /// No measurement takes longer than this.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(900);
 const SETS: &str = "/apis/apps/v1/namespaces/default/statefulsets";
 
 fn unix_nanoseconds() -> u64 {
@@ -134,43 +134,69 @@ async fn create_until(mut connection: Connection, client: usize, end: Instant) -
     Ok(latencies)
 }
 
-/// How long a set takes from its creation until all its pods are ready.
-pub(crate) async fn set(api: &Api, replicas: u64, policy: &str, image: &str, gaps: bool) -> Result<Value> {
-    let mut connection = first_ready(api).await?;
-    let watching = if gaps {
-        let path = "/api/v1/namespaces/default/pods?watch=true&labelSelector=app%3Dload";
-        let mut watch = api.connect(&api.tls()?).await?;
-        let response = watch.send(Method::GET, path, Bytes::new()).await?;
-        ensure!(response.status().is_success(), "the watch answered {}", response.status());
-        Some((watch, response))
-    } else {
-        None
-    };
-    let container = json!({"name": "main", "image": image, "imagePullPolicy": "IfNotPresent",
-        "command": ["sleep", "1000000"]});
-    let object = json!({
-        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "load"},
-        "spec": {
-            "serviceName": "load", "replicas": replicas, "podManagementPolicy": policy,
-            "selector": {"matchLabels": {"app": "load"}},
-            "template": {
-                "metadata": {"labels": {"app": "load"}},
-                "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]},
+/// Sets that are made to be measured.
+pub(crate) struct Wanted {
+    /// How many.
+    pub(crate) sets: u64,
+    /// Replicas of each.
+    pub(crate) replicas: u64,
+    /// `spec.podManagementPolicy`.
+    pub(crate) policy: String,
+    /// What their pods run.
+    pub(crate) image: String,
+}
+
+impl Wanted {
+    fn name(number: u64) -> String {
+        format!("load-{number}")
+    }
+
+    async fn make(&self, connection: &mut Connection, number: u64) -> Result<()> {
+        let name = Wanted::name(number);
+        let container = json!({"name": "main", "image": self.image, "imagePullPolicy": "IfNotPresent",
+            "command": ["sleep", "1000000"]});
+        let labels = json!({"app": "load", "set": name});
+        let object = json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name},
+            "spec": {
+                "serviceName": name, "replicas": self.replicas, "podManagementPolicy": self.policy,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]},
+                },
             },
-        },
-    });
+        });
+        connection.call(Method::POST, SETS, object.to_string().into()).await?;
+        Ok(())
+    }
+}
+
+/// How long sets take from their creation until all their pods are ready.
+pub(crate) async fn sets(api: &Api, wanted: &Wanted) -> Result<Value> {
+    let mut connection = first_ready(api).await?;
     let started = Instant::now();
-    connection.call(Method::POST, SETS, object.to_string().into()).await?;
-    let gaps = match watching {
-        Some((_watch, response)) => {
-            let work = read_gaps(response, replicas);
-            tokio::time::timeout(LIMIT, work).await.context("the set was not ready in time")??
-        }
-        None => Vec::new(),
-    };
-    until_ready(&mut connection, "load", replicas).await?;
+    for number in 0..wanted.sets {
+        wanted.make(&mut connection, number).await?;
+    }
+    for number in 0..wanted.sets {
+        until_ready(&mut connection, &Wanted::name(number), wanted.replicas).await?;
+    }
     let seconds = started.elapsed().as_secs_f64();
-    Ok(json!({"seconds": seconds, "per_second": replicas as f64 / seconds, "gaps_ms": gaps}))
+    Ok(json!({"seconds": seconds, "per_second": (wanted.sets * wanted.replicas) as f64 / seconds}))
+}
+
+/// What passes between two ordinals of one set.
+pub(crate) async fn gaps(api: &Api, wanted: &Wanted) -> Result<Value> {
+    let mut connection = first_ready(api).await?;
+    let path = "/api/v1/namespaces/default/pods?watch=true&labelSelector=app%3Dload";
+    let mut watch = api.connect(&api.tls()?).await?;
+    let response = watch.send(Method::GET, path, Bytes::new()).await?;
+    ensure!(response.status().is_success(), "the watch answered {}", response.status());
+    wanted.make(&mut connection, 0).await?;
+    let work = read_gaps(response, wanted.replicas);
+    let gaps = tokio::time::timeout(LIMIT, work).await.context("the set was not ready in time")??;
+    Ok(json!({"gaps_ms": gaps}))
 }
 
 /// Milliseconds between the event that shows one pod ready and the one that shows the next one's container
