@@ -187,7 +187,7 @@ impl Api {
 
     /// Sixteen random bytes with the marks of a version 4 UUID.
     pub(crate) fn new_uid(&self) -> String {
-        let bytes: [u8; 16] = self.random(|rng| rng.random());
+        let bytes: [u8; 16] = self.random(Rng::random);
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     }
 

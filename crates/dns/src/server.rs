@@ -105,7 +105,7 @@ impl Server {
                         let _permit = permit;
                         tokio::select! {
                             () = cancel.cancelled() => {}
-                            bytes = server.forward(pending, Wire::Udp) => {
+                            bytes = server.forward(*pending, Wire::Udp) => {
                                 send(&socket, &bytes, peer).await;
                             }
                         }
@@ -169,7 +169,7 @@ impl Server {
             let bytes = match self.reply(&question, Wire::Tcp) {
                 Reply::Ready(bytes) => bytes,
                 Reply::Drop => return Ok(()),
-                Reply::Forward(pending) => self.forward(pending, Wire::Tcp).await,
+                Reply::Forward(pending) => self.forward(*pending, Wire::Tcp).await,
             };
             let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
             let mut framed = Vec::with_capacity(bytes.len() + 2);
@@ -214,7 +214,7 @@ impl Server {
         drop(zone);
         match answer {
             Answer::Elsewhere => {
-                Reply::Forward(Pending { response, room, question: packet.to_vec(), alias: None })
+                Reply::Forward(Box::new(Pending { response, room, question: packet.to_vec(), alias: None }))
             }
             Answer::Authoritative { code, mut answers, additionals, authorities, outside } => {
                 response.metadata.authoritative = true;
@@ -231,7 +231,7 @@ impl Server {
                     Some(target) => {
                         let question = question_about(&request, &target, query.query_type());
                         let alias = Some(target);
-                        Reply::Forward(Pending { response, room, question, alias })
+                        Reply::Forward(Box::new(Pending { response, room, question, alias }))
                     }
                 }
             }
@@ -271,7 +271,7 @@ enum Wire {
 
 enum Reply {
     Ready(Vec<u8>),
-    Forward(Pending),
+    Forward(Box<Pending>),
     Drop,
 }
 

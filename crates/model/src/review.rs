@@ -43,7 +43,7 @@ pub fn schemas() -> Map<String, Value> {
     let review = object(
         "StatefulSetReview asks what a change of a StatefulSet would do. Nothing is written; the answer is \
          the status of the object that a create returns.",
-        json!({
+        &json!({
             "apiVersion": text("The version of the schema of this object."),
             "kind": text("Always StatefulSetReview."),
             "metadata": reference(OBJECT_META, "Only the namespace counts."),
@@ -54,7 +54,7 @@ pub fn schemas() -> Map<String, Value> {
     );
     let spec = object(
         "StatefulSetReviewSpec is the question.",
-        json!({
+        &json!({
             "manifest": {
                 "description": "The StatefulSet as it would be applied. For Delete its name is enough.",
                 "type": "object",
@@ -67,7 +67,7 @@ pub fn schemas() -> Map<String, Value> {
     );
     let status = object(
         "StatefulSetReviewStatus is the answer.",
-        json!({
+        &json!({
             "deletion": reference(DELETION, "What goes and what stays, if the set is deleted."),
             "forecast": reference(FORECAST, "What the set would do."),
             "refused": reference(REFUSAL, "Why the API would refuse it."),
@@ -77,7 +77,7 @@ pub fn schemas() -> Map<String, Value> {
     let forecast = object(
         "StatefulSetForecast is what the controller's own plan does, carried out on a picture of the \
          cluster in which new pods become ready.",
-        json!({
+        &json!({
             "end": {
                 "description": "How it ends: rests, waits (with reasons) or stillMoves.",
                 "type": "object",
@@ -100,7 +100,7 @@ pub fn schemas() -> Map<String, Value> {
     );
     let deletion = object(
         "StatefulSetDeletion is what goes with a set.",
-        json!({
+        &json!({
             "claimsDeleted": names("Claims that go with it, and their data."),
             "claimsKept": names("Claims that stay."),
             "pods": names("Pods that are deleted, the highest ordinal first."),
@@ -109,7 +109,7 @@ pub fn schemas() -> Map<String, Value> {
     );
     let refusal = object(
         "StatefulSetRefusal is what the API would answer.",
-        json!({
+        &json!({
             "instead": text("Which change would be allowed."),
             "message": text("What is wrong."),
         }),
@@ -126,7 +126,7 @@ pub fn schemas() -> Map<String, Value> {
     all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
-fn object(description: &str, properties: Value, required: &[&str]) -> Value {
+fn object(description: &str, properties: &Value, required: &[&str]) -> Value {
     let mut schema = json!({ "description": description, "type": "object", "properties": properties });
     if !required.is_empty() {
         schema["required"] = required.into();

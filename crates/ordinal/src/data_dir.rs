@@ -195,15 +195,15 @@ pub(crate) fn settle(data_dir: &DataDir, asked: Asked) -> Result<Settings> {
             kubeconfigs: Vec::new(),
         });
     };
-    same(data_dir, "--pod-cidr", asked.pod_range, old.pod_range)?;
-    same(data_dir, "--service-cidr", asked.service_range, old.service_range)?;
-    same(data_dir, "--runtime", asked.runtime, old.runtime)?;
+    same(data_dir, "--pod-cidr", asked.pod_range, &old.pod_range)?;
+    same(data_dir, "--service-cidr", asked.service_range, &old.service_range)?;
+    same(data_dir, "--runtime", asked.runtime, &old.runtime)?;
     Ok(Settings { listen: asked.listen.unwrap_or(old.listen), ..old })
 }
 
 /// Refuses what cannot change.
-fn same<T: PartialEq + Display>(data_dir: &DataDir, flag: &str, asked: Option<T>, had: T) -> Result<()> {
-    if asked.is_none_or(|asked| asked == had) {
+fn same<T: PartialEq + Display>(data_dir: &DataDir, flag: &str, asked: Option<T>, had: &T) -> Result<()> {
+    if asked.is_none_or(|asked| asked == *had) {
         return Ok(());
     }
     let path = data_dir.root().display();

@@ -144,7 +144,7 @@ impl Cluster {
         let mut command = Command::new(binary());
         command.args(arguments).arg("--data-dir").arg(self.data_dir());
         command.env("KUBECONFIG", self.directory.path().join("unused"));
-        printed(command.output().expect("ordinal runs"))
+        printed(&command.output().expect("ordinal runs"))
     }
 
     /// A kubectl of this cluster, to be given arguments.
@@ -157,7 +157,7 @@ impl Cluster {
 
     /// Runs kubectl.
     pub fn kubectl(&self, arguments: &[&str]) -> Printed {
-        printed(self.kubectl_command().args(arguments).output().expect("kubectl is on the path"))
+        printed(&self.kubectl_command().args(arguments).output().expect("kubectl is on the path"))
     }
 
     /// Runs kubectl, which must succeed; gives its output without the last line break.
@@ -179,7 +179,7 @@ impl Cluster {
         let mut stdin = child.stdin.take().expect("was asked for");
         stdin.write_all(manifest.as_bytes()).expect("kubectl reads");
         drop(stdin);
-        let printed = printed(child.wait_with_output().expect("kubectl ends"));
+        let printed = printed(&child.wait_with_output().expect("kubectl ends"));
         assert!(printed.success, "kubectl apply: {}\n{}", printed.stderr, self.tail());
         printed.stdout
     }
@@ -275,7 +275,7 @@ fn target() -> PathBuf {
     workspace.join("target")
 }
 
-fn printed(output: Output) -> Printed {
+fn printed(output: &Output) -> Printed {
     Printed {
         success: output.status.success(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

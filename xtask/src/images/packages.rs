@@ -81,7 +81,7 @@ impl Packages {
             .0
             .iter()
             .filter(|package| !cache.join(&package.file).is_file())
-            .filter_map(|package| package.specifier())
+            .filter_map(Package::specifier)
             .collect();
         if !missing.is_empty() {
             // apt checks every file against the signed lists before it gives it its name.

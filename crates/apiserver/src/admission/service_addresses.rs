@@ -120,7 +120,7 @@ fn inherit(new: &mut Value, old: &Value) {
         let same = |other: &&Value| other["port"] == port["port"] && protocol(other) == protocol(port);
         match before.iter().find(same).map(|other| other["nodePort"].clone()) {
             Some(number) if needs && port["nodePort"].is_null() && !number.is_null() => {
-                port["nodePort"] = number
+                port["nodePort"] = number;
             }
             Some(number) if !needs && port["nodePort"] == number => {
                 port.as_object_mut().map(|port| port.remove("nodePort"));

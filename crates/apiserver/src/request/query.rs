@@ -96,7 +96,7 @@ impl Query {
             }
         }
         if !errors.is_empty() {
-            return Err(invalid("ListOptions", errors));
+            return Err(invalid("ListOptions", &errors));
         }
         if !continue_token.is_empty() && revision.is_some_and(|revision| revision.0 > 0) {
             return Err(Status::bad_request(
@@ -133,7 +133,7 @@ impl Query {
             errors.push(Error::forbidden(&path, detail));
         }
         if !errors.is_empty() {
-            return Err(invalid("ListOptions", errors));
+            return Err(invalid("ListOptions", &errors));
         }
         let timeout = self.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
         Ok(WatchQuery {
@@ -167,7 +167,7 @@ impl Query {
             }
         };
         if !errors.is_empty() {
-            return Err(invalid(options_kind, errors));
+            return Err(invalid(options_kind, &errors));
         }
         let dry_run = self.all("dryRun").any(|stage| stage == "All");
         Ok(WriteOptions { dry_run, field_validation, field_manager })
@@ -182,7 +182,7 @@ impl Query {
             "" => {}
             policy => {
                 let found = crate::pipeline::delete::propagation(policy);
-                let found = found.map_err(|error| invalid("DeleteOptions", vec![error]))?;
+                let found = found.map_err(|error| invalid("DeleteOptions", &vec![error]))?;
                 request.options.propagation = Some(found);
             }
         }
@@ -199,7 +199,7 @@ impl Query {
 /// Upstream's limit on the name of a field manager.
 const FIELD_MANAGER_BYTES_MAX: usize = 128;
 
-fn invalid(kind: &str, errors: ErrorList) -> Status {
+fn invalid(kind: &str, errors: &ErrorList) -> Status {
     let gvk = GroupVersionKind::parse("meta.k8s.io/v1", kind).expect("has one slash");
-    Status::invalid(&gvk, "", &errors)
+    Status::invalid(&gvk, "", errors)
 }

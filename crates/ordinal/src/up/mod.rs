@@ -169,7 +169,6 @@ fn write_kubeconfig(
 fn stop_on_signals(by_signal: CancellationToken, stop: CancellationToken) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    #[expect(clippy::disallowed_methods, reason = "lives as long as the process")]
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}

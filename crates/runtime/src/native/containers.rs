@@ -309,7 +309,7 @@ impl Inner {
             fs::read(directory.join("config.json")).map_err(failed("read the container's configuration"))?;
         let configuration: Value =
             serde_json::from_slice(&text).map_err(failed("read the container's configuration"))?;
-        let process = exec_process(configuration, command, streams.tty);
+        let process = exec_process(&configuration, &command, streams.tty);
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
         let terminal = if streams.tty { ".t" } else { "" };
         let input = if streams.stdin { ".i" } else { "" };
@@ -384,7 +384,7 @@ async fn read_answer(mut shim: Child) -> (Child, String) {
 }
 
 /// A container's process description turned into that of a command in it.
-fn exec_process(configuration: Value, command: Vec<String>, tty: bool) -> Value {
+fn exec_process(configuration: &Value, command: &[String], tty: bool) -> Value {
     let mut process = configuration.get("process").cloned().unwrap_or_else(|| json!({}));
     process["args"] = json!(command);
     process["terminal"] = json!(tty);

@@ -10,14 +10,14 @@ use crate::patch::error::{OBJECT, PatchError, list_text};
 use crate::schema::types::Definition;
 
 /// Merges two lists of plain values into one without duplicates.
-pub(super) fn set(old: Vec<Value>, patch: Vec<Value>) -> Result<Vec<Value>, PatchError> {
-    same_types(&old, &patch)?;
+pub(super) fn set(old: &[Value], patch: &[Value]) -> Result<Vec<Value>, PatchError> {
+    same_types(old, patch)?;
     if patch.iter().any(Value::is_object) || old.iter().any(Value::is_object) {
         return Err(PatchError::NoDeclaredKey("list".to_owned()));
     }
     let mut seen = HashSet::new();
-    let merged: Vec<Value> = old.iter().chain(&patch).filter(|value| seen.insert(*value)).cloned().collect();
-    order::arrange(merged, &patch, &old, None)
+    let merged: Vec<Value> = old.iter().chain(patch).filter(|value| seen.insert(*value)).cloned().collect();
+    order::arrange(merged, patch, old, None)
 }
 
 /// All items of both lists must be of one type, and that must not be a list.

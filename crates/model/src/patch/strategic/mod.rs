@@ -128,7 +128,7 @@ impl<'a> Merger<'a> {
         }
         match strategy.key {
             Some(key) => self.keyed_list(old, patch, key, self.item_of(field)),
-            None => lists::set(old, patch),
+            None => lists::set(&old, &patch),
         }
     }
 
