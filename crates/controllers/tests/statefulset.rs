@@ -14,8 +14,11 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model::clock::Clock;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -226,5 +229,105 @@ async fn a_thousand_parallel_replicas_come_up_without_a_status_write_for_each() 
     let options = DeleteOptions { propagation: Some(Propagation::Orphan), ..DeleteOptions::default() };
     cluster.client.delete::<StatefulSet>("default", "web", options).await.expect("is deleted");
     drop(made);
+    cluster.stop().await;
+}
+
+/// Stands for a driver: binds claims and grows their volumes; tells in which order they grew. No two grow at a
+/// time, or it ends with a panic.
+async fn be_the_driver(client: Client, grown: mpsc::UnboundedSender<String>) {
+    let storage = |list: Option<&BTreeMap<String, Quantity>>| {
+        list.and_then(|list| list.get("storage")).map(|size| size.0.clone()).unwrap_or_default()
+    };
+    let mut growing = BTreeMap::new();
+    let mut claims = reflect::<PersistentVolumeClaim>(client.clone(), Scope::default());
+    while let Some(change) = claims.next().await {
+        let changed = match change {
+            Change::Reset(claims, _) => claims,
+            Change::Apply(claim) => vec![claim],
+            Change::Delete(_) => Vec::new(),
+        };
+        for claim in changed {
+            let name = claim.metadata.name.clone().unwrap_or_default();
+            let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+            let status = claim.status.as_ref();
+            let capacity = status.and_then(|status| status.capacity.as_ref());
+            let (wanted, has) = (storage(requests), storage(capacity));
+            if wanted == has {
+                growing.remove(&name);
+                continue;
+            }
+            if !has.is_empty() {
+                growing.insert(name.clone(), ());
+                assert_eq!(growing.len(), 1, "one claim grows at a time: {growing:?}");
+                grown.send(name.clone()).expect("somebody listens");
+            }
+            let status = json!({ "status": { "phase": "Bound", "capacity": { "storage": wanted } } });
+            let patched = client.patch::<PersistentVolumeClaim>(
+                "default",
+                &name,
+                "status",
+                PatchKind::StrategicMerge,
+                status,
+            );
+            patched.await.expect("the driver reports");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_follow_their_templates_one_replica_at_a_time_and_no_pod_restarts() {
+    let mut cluster = Cluster::start().await;
+    let (sender, mut grown) = mpsc::unbounded_channel();
+    cluster.tasks.spawn(be_the_driver(cluster.client.named("driver"), sender));
+    let class: StorageClass = serde_json::from_value(json!({
+        "metadata": { "name": "grows" }, "provisioner": "example.com/grows", "allowVolumeExpansion": true,
+    }))
+    .expect("is a class");
+    cluster.client.create(&class).await.expect("the class is made");
+    let mut set = set(3, "OrderedReady");
+    let template = |size: &str, tier: &str| {
+        json!([{
+            "metadata": { "name": "data", "labels": { "tier": tier } },
+            "spec": {
+                "storageClassName": "grows",
+                "accessModes": ["ReadWriteOnce"],
+                "resources": { "requests": { "storage": size } },
+            },
+        }])
+    };
+    set["spec"]["volumeClaimTemplates"] = template("1Gi", "silver");
+    cluster.create(set).await;
+    cluster.until_settled().await;
+    let uids = |pods: &BTreeMap<String, Arc<Pod>>| -> Vec<Option<String>> {
+        pods.values().map(|pod| pod.metadata.uid.clone()).collect()
+    };
+    let before = uids(&cluster.pods().await);
+    cluster.patch(json!({ "spec": { "volumeClaimUpdateStrategy": { "type": "InPlace" } } })).await;
+    cluster.until_settled().await;
+    cluster.patch(json!({ "spec": { "volumeClaimTemplates": template("2Gi", "gold") } })).await;
+    let settled = cluster.until_settled().await;
+    let mut order = Vec::new();
+    while let Ok(name) = grown.try_recv() {
+        order.push(name);
+    }
+    assert_eq!(order, ["data-web-2", "data-web-1", "data-web-0"]);
+    assert_eq!(uids(&cluster.pods().await), before, "no pod is restarted for its claims");
+    let update = settled.status.as_ref().and_then(|status| status.update_revision.clone());
+    let (claims, _) =
+        cluster.client.list::<PersistentVolumeClaim>(&Scope::default()).await.expect("claims are listed");
+    for claim in claims {
+        let labels = claim.metadata.labels.clone().unwrap_or_default();
+        assert_eq!(labels.get("tier").map(String::as_str), Some("gold"));
+        assert_eq!(labels.get("controller-revision-hash"), update.as_ref());
+    }
+    let undo = cluster.client.patch::<StatefulSet>(
+        "default",
+        "web",
+        "",
+        PatchKind::StrategicMerge,
+        json!({ "spec": { "volumeClaimTemplates": template("1Gi", "gold") } }),
+    );
+    let refused = undo.await.expect_err("a volume cannot shrink");
+    assert!(refused.to_string().contains("field can not be less than previous value"), "{refused}");
     cluster.stop().await;
 }

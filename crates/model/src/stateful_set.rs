@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::schema::ExtraField;
+use crate::schema::raw::REFERENCE_PREFIX;
 
 mod ordinals;
 
@@ -136,9 +137,38 @@ impl PrimaryLabel {
     }
 }
 
+/// `spec.volumeClaimUpdateStrategy.type` (KEP-4650): what becomes of claims when their templates change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClaimUpdates {
+    /// Nothing: a claim is made by its template when there is none.
+    #[default]
+    OnClaimDelete,
+    /// What can change on a live claim follows its template.
+    InPlace,
+}
+
+impl ClaimUpdates {
+    /// The values of the field.
+    pub const NAMES: [&str; 2] = ["InPlace", "OnClaimDelete"];
+
+    /// Reads the field; a set that does not have it is one that was stored before there was one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: Option<&str>) -> Result<ClaimUpdates, String> {
+        match text {
+            None | Some("" | "OnClaimDelete") => Ok(ClaimUpdates::OnClaimDelete),
+            Some("InPlace") => Ok(ClaimUpdates::InPlace),
+            Some(other) => Err(format!("{other:?} is neither \"InPlace\" nor \"OnClaimDelete\"")),
+        }
+    }
+}
+
 /// What a set says beyond upstream's fields.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Extra {
+    /// `spec.volumeClaimUpdateStrategy`.
+    pub claim_updates: ClaimUpdates,
     /// `spec.reserveOrdinals`.
     pub reserved: Reserved,
     /// `spec.updateStrategy.rollingUpdate.paused`.
@@ -152,6 +182,7 @@ pub struct Extra {
 /// The fields that sets have beyond upstream's type, for the schema that checks and publishes them.
 pub fn extra_fields() -> Vec<ExtraField> {
     const SPEC: &str = "io.k8s.api.apps.v1.StatefulSetSpec";
+    const CLAIM_UPDATES: &str = "io.k8s.api.apps.v1.StatefulSetVolumeClaimUpdateStrategy";
     const ROLLING: &str = "io.k8s.api.apps.v1.RollingUpdateStatefulSetStrategy";
     vec![
         ExtraField {
@@ -172,6 +203,28 @@ pub fn extra_fields() -> Vec<ExtraField> {
                 "description": "True holds the rolling update where it is; pods that are made meanwhile are made \
                     as they would be otherwise.",
                 "type": "boolean",
+            }),
+        },
+        ExtraField {
+            definition: SPEC,
+            name: "volumeClaimUpdateStrategy",
+            schema: json!({
+                "description": "What becomes of the claims of running replicas when volumeClaimTemplates change \
+                    (KEP-4650).",
+                "$ref": format!("{REFERENCE_PREFIX}{CLAIM_UPDATES}"),
+            }),
+        },
+        ExtraField {
+            definition: CLAIM_UPDATES,
+            name: "type",
+            schema: json!({
+                "description": "OnClaimDelete, the default, leaves claims as they are; a template is used when a \
+                    claim is made. InPlace lets claims follow their templates in what can change on a live claim: \
+                    storage requests grow; labels, annotations and volumeAttributesClassName change. That goes \
+                    replica by replica in the order of a rolling update; a claim has to be ready before anything \
+                    else happens, and pods are not restarted for it.",
+                "type": "string",
+                "enum": ClaimUpdates::NAMES,
             }),
         },
     ]
@@ -202,7 +255,11 @@ impl Extra {
         let reserved = Reserved::parse(list.map_or(&[], Vec::as_slice))
             .map_err(|(index, detail)| format!("spec.reserveOrdinals[{index}]: {detail}"))?;
         let paused = object.pointer("/spec/updateStrategy/rollingUpdate/paused");
+        let claims = object.pointer("/spec/volumeClaimUpdateStrategy/type").and_then(Value::as_str);
+        let claim_updates = ClaimUpdates::parse(claims)
+            .map_err(|detail| format!("spec.volumeClaimUpdateStrategy.type: {detail}"))?;
         let mut extra = Extra {
+            claim_updates,
             reserved,
             is_paused: paused.and_then(Value::as_bool).unwrap_or_default(),
             ..Extra::default()
@@ -337,6 +394,7 @@ mod tests {
             "spec": {
                 "reserveOrdinals": [1],
                 "updateStrategy": { "rollingUpdate": { "paused": true } },
+                "volumeClaimUpdateStrategy": { "type": "InPlace" },
                 "selector": {}, "template": {},
             },
         }))
@@ -344,6 +402,7 @@ mod tests {
         let extra = set.extra.expect("is understood");
         assert_eq!(set.set.metadata.name.as_deref(), Some("web"));
         assert!(extra.is_paused);
+        assert_eq!(extra.claim_updates, ClaimUpdates::InPlace);
         assert_eq!(extra.reserved.ranges(), [(1, 1)]);
     }
 }

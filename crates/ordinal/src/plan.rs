@@ -176,6 +176,12 @@ fn words(one: &Move) -> String {
             format!("claim {claim} stays whatever happens")
         }
         Move::OwnClaim { claim, owners } => format!("claim {claim} goes with {}", owners.join(", ")),
+        Move::GrowClaim { claim, from, to } => format!("grow claim {claim} {from} → {to}"),
+        Move::ChangeClaim { claim, changes } if changes.is_empty() => {
+            format!("note the revision of claim {claim}")
+        }
+        Move::ChangeClaim { claim, changes } => format!("change claim {claim}: {}", changes.join(", ")),
+        Move::NotePod { pod, revision } => format!("note that pod {pod} is at {revision}, without a restart"),
         Move::DeleteClaim { claim } => format!("delete claim {claim} and its data"),
         Move::Prepare { what } => what.clone(),
     }
@@ -191,6 +197,11 @@ mod tests {
             moves: vec![
                 Move::DeletePod { pod: "web-1".to_owned(), why: DeleteReason::Outdated },
                 Move::CreatePod { pod: "web-1".to_owned(), revision: "web-2".to_owned() },
+                Move::GrowClaim {
+                    claim: "data-web-0".to_owned(),
+                    from: "1Gi".to_owned(),
+                    to: "2Gi".to_owned(),
+                },
             ],
             restarts: vec!["web-1".to_owned()],
             replicas: 2,
@@ -202,6 +213,7 @@ mod tests {
         };
         let text = text_of_forecast(&forecast);
         assert!(text.contains("    1. delete pod web-1 (outdated)\n"), "{text}");
+        assert!(text.contains("    3. grow claim data-web-0 1Gi → 2Gi\n"), "{text}");
         assert!(text.contains("at worst 1 of 2, during 2 steps (now 0)"), "{text}");
         let json = json!(Planned {
             namespace: "default".to_owned(),

@@ -34,6 +34,7 @@ mod service_account;
 mod service_check;
 mod stateful_set;
 mod stateful_set_check;
+mod stateful_set_claims;
 mod stateful_set_review;
 mod storage_class;
 mod volume_check;

@@ -53,6 +53,8 @@ impl Strategy for StatefulSet {
         let retention = read::object_mut(spec, "persistentVolumeClaimRetentionPolicy");
         read::set_default_text(retention, "whenDeleted", "Retain");
         read::set_default_text(retention, "whenScaled", "Retain");
+        let claims = read::object_mut(spec, "volumeClaimUpdateStrategy");
+        read::set_default_text(claims, "type", "OnClaimDelete");
         read::set_default(spec, "replicas", 1);
         read::set_default(spec, "revisionHistoryLimit", 10);
         let template = read::object_mut(spec, "template");
@@ -77,6 +79,12 @@ impl Strategy for StatefulSet {
     }
 
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
+        if check::same(new.at("spec"), old.at("spec")) {
+            return false;
+        }
+        // What an earlier version stored lacks the defaults that came later: to fill them in is no change.
+        let mut old = old.clone();
+        self.default(&mut old);
         !check::same(new.at("spec"), old.at("spec"))
     }
 

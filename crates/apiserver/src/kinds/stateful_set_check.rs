@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::check::{self, root};
 use super::pod_spec;
 use super::read::{self, Read};
-use super::volume_check;
+use super::{stateful_set_claims, volume_check};
 
 /// What an update may change, in the words clients know.
 const UPDATABLE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', \
@@ -20,8 +20,9 @@ const UPDATABLE: &str = "updates to statefulset spec for fields other than 'repl
     'minReadySeconds' are forbidden";
 
 /// The fields that [`UPDATABLE`] names, and those that only we have.
-const UPDATABLE_FIELDS: [&str; 8] = [
+const UPDATABLE_FIELDS: [&str; 9] = [
     "reserveOrdinals",
+    "volumeClaimUpdateStrategy",
     "replicas",
     "ordinals",
     "template",
@@ -30,6 +31,8 @@ const UPDATABLE_FIELDS: [&str; 8] = [
     "persistentVolumeClaimRetentionPolicy",
     "minReadySeconds",
 ];
+
+const CLAIMS: &str = "volumeClaimTemplates";
 
 /// Longest that a revision's name is beyond its set's: a dash and ten characters for 32 bits.
 const REVISION_SUFFIX_MAX: usize = 11;
@@ -51,7 +54,7 @@ pub(crate) fn create(object: &Value) -> ErrorList {
         errors.extend(check::each(&root("spec.serviceName"), service, messages));
     }
     errors.extend(template_spec(object.at("spec")));
-    errors.extend(claims(object.at("spec")));
+    errors.extend(stateful_set_claims::templates(object.at("spec")));
     errors
 }
 
@@ -69,12 +72,17 @@ pub(crate) fn update(new: &Value, old: &Value) -> ErrorList {
         errors.extend(template_spec(new_spec));
     }
     let mut munged = new_spec.clone();
+    let claims = stateful_set_claims::update(&mut munged, new_spec, old_spec);
+    if claims.is_empty() && !check::same(new_spec.at(CLAIMS), old_spec.at(CLAIMS)) {
+        errors.extend(stateful_set_claims::templates(new_spec));
+    }
     for field in UPDATABLE_FIELDS {
         read::keep(&mut munged, old_spec, field);
     }
     if !check::same(&munged, old_spec) {
         errors.push(Error::forbidden(&root("spec"), UPDATABLE));
     }
+    errors.extend(claims);
     errors
 }
 
@@ -120,6 +128,7 @@ fn spec(spec: &Value) -> ErrorList {
         }
     }
     errors.extend(update_strategy(spec.at("updateStrategy"), &path.child("updateStrategy")));
+    errors.extend(stateful_set_claims::update_strategy(spec));
     let retention = spec.at("persistentVolumeClaimRetentionPolicy");
     for key in ["whenDeleted", "whenScaled"] {
         let path = path.child("persistentVolumeClaimRetentionPolicy");
@@ -250,26 +259,6 @@ fn template_spec(spec: &Value) -> ErrorList {
     // Said once already, about StatefulSets.
     let once = ["spec.template.spec.restartPolicy", "spec.template.spec.activeDeadlineSeconds"];
     errors.retain(|error| !once.contains(&error.path.to_string().as_str()));
-    errors
-}
-
-fn claims(spec: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let claims = spec.list("volumeClaimTemplates");
-    for (index, claim) in claims.iter().enumerate() {
-        let path = root("spec.volumeClaimTemplates").index(index);
-        let name = claim.text("metadata.name");
-        let at = path.child("metadata.name");
-        if name.is_empty() {
-            errors.push(Error::required(&at, ""));
-        } else {
-            errors.extend(check::each(&at, name, model::names::dns1123_label(name)));
-        }
-        if !name.is_empty() && claims[..index].iter().any(|other| other.text("metadata.name") == name) {
-            errors.push(Error::duplicate(&at, name));
-        }
-        errors.extend(volume_check::claim_spec(claim.at("spec"), &path.child("spec")));
-    }
     errors
 }
 

@@ -228,6 +228,103 @@ async fn kubectl_waits_for_conditions_and_deletes_in_every_way() {
     server.stop().await;
 }
 
+const GROWING: &str = r#"
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: grows}
+provisioner: example.com/grows
+allowVolumeExpansion: true
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data-web-0}
+spec:
+  storageClassName: grows
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 1Gi}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: web}
+spec:
+  serviceName: web
+  volumeClaimUpdateStrategy: {type: InPlace}
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: c, image: nginx}]}
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec:
+      storageClassName: grows
+      accessModes: [ReadWriteOnce]
+      resources: {requests: {storage: 1Gi}}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_changes_claim_templates_and_grows_claims() {
+    if !kubectl_is_there().await {
+        return;
+    }
+    let server = Server::start().await;
+    server.ok(&["apply", "-f", "-"], GROWING).await;
+    let strategy = "jsonpath={.spec.volumeClaimUpdateStrategy.type}";
+    let text = server.ok(&["explain", "sts.spec.volumeClaimUpdateStrategy.type"], "").await;
+    assert!(text.contains("OnClaimDelete") && text.contains("<string>"), "{text}");
+    // It stays in every way of writing.
+    server.ok(&["scale", "sts/web", "--replicas=2"], "").await;
+    server.ok(&["set", "image", "sts/web", "c=nginx:2"], "").await;
+    server.ok(&["patch", "sts/web", "--type=merge", "-p", r#"{"spec":{"minReadySeconds":1}}"#], "").await;
+    assert_eq!(server.ok(&["get", "sts/web", "-o", strategy], "").await, "InPlace");
+    let whole = server.ok(&["get", "sts/web", "-o", "yaml"], "").await;
+    server.ok(&["replace", "-f", "-"], &whole).await;
+    assert_eq!(server.ok(&["get", "sts/web", "-o", strategy], "").await, "InPlace");
+    let text = server.ok(&["apply", "-f", "-"], &GROWING.replace("InPlace", "OnClaimDelete")).await;
+    assert!(text.contains("statefulset.apps/web configured"), "{text}");
+    let (success, text) =
+        server.kubectl(&["apply", "-f", "-"], &GROWING.replace("{type: InPlace}", "{kind: InPlace}")).await;
+    assert!(
+        !success && text.contains(r#"unknown field "spec.volumeClaimUpdateStrategy.kind""#),
+        "{text}"
+    );
+    // Templates change in what live claims can change in.
+    let set = |from: &str, to: &str| GROWING.rsplit_once("---").expect("has parts").1.replace(from, to);
+    let text = server.ok(&["apply", "-f", "-"], &set("1Gi", "2Gi")).await;
+    assert_eq!(text.trim(), "statefulset.apps/web configured");
+    let text = server.ok(&["apply", "-f", "-"], &set("1Gi", "2Gi")).await;
+    assert_eq!(text.trim(), "statefulset.apps/web unchanged");
+    let (success, text) = server.kubectl(&["apply", "-f", "-"], &set("1Gi", "1Gi")).await;
+    assert!(
+        !success
+            && text.contains(
+                "spec.volumeClaimTemplates[0].spec.resources.requests.storage: Forbidden: field can not be less \
+                 than previous value"
+            ),
+        "{text}"
+    );
+    let other = set("1Gi", "2Gi").replace("ReadWriteOnce", "ReadWriteMany");
+    let (success, text) = server.kubectl(&["apply", "-f", "-"], &other).await;
+    assert!(!success && text.contains("updates to statefulset spec for fields other than"), "{text}");
+    // A claim grows once it is bound, where its class can grow volumes.
+    let grow = r#"{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}"#;
+    let patch = ["patch", "pvc/data-web-0", "-p", grow];
+    let (success, text) = server.kubectl(&patch, "").await;
+    assert!(!success && text.contains("spec is immutable after creation"), "{text}");
+    let bound = r#"{"status":{"phase":"Bound","capacity":{"storage":"1Gi"}}}"#;
+    let status = ["patch", "pvc/data-web-0", "--subresource=status", "--type=merge", "-p", bound];
+    server.ok(&status, "").await;
+    let class = |allows: bool| format!(r#"{{"allowVolumeExpansion":{allows}}}"#);
+    server.ok(&["patch", "sc/grows", "-p", &class(false)], "").await;
+    let (success, text) = server.kubectl(&patch, "").await;
+    assert!(
+        !success && text.contains("the storageclass that provisions the pvc must support resize"),
+        "{text}"
+    );
+    server.ok(&["patch", "sc/grows", "-p", &class(true)], "").await;
+    server.ok(&patch, "").await;
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_runs_commands_to_their_end() {
     if !kubectl_is_there().await {

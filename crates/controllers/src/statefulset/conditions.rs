@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetCondition, StatefulSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::decision::Plan;
+use super::claims::ClaimNotReady;
+use super::decision::{ClaimWrite, Plan, PodWrite, Step};
 use super::rollout::Strategy;
 use super::waiting::{NotReady, WaitingOn};
 use model::stateful_set::replicas;
@@ -111,6 +112,13 @@ fn progressing(set: &StatefulSet, plan: &Plan, status: &StatefulSetStatus) -> Sa
         return said(holds, reason, format!("waiting for {waiting}"));
     }
     if !plan.steps.is_empty() || !plan.prepare.is_empty() {
+        let is_claims_only = |step: &Step| {
+            let changes = step.claims.iter().any(|write| matches!(write, ClaimWrite::Update(_)));
+            (changes && step.write == PodWrite::None) || matches!(step.write, PodWrite::Relabel { .. })
+        };
+        if plan.prepare.is_empty() && plan.steps.iter().all(is_claims_only) {
+            return said(true, "ClaimsChanging", "claims are being brought to their templates".to_owned());
+        }
         let reason = if is_recreating { "RecreateInProgress" } else { "PodsChanging" };
         return said(true, reason, "pods are being made, replaced or removed".to_owned());
     }
@@ -143,6 +151,12 @@ fn reason_of(waiting: &WaitingOn) -> &'static str {
         WaitingOn::PodNotAvailable { .. } => "PodNotAvailable",
         WaitingOn::PodTerminating { .. } => "PodTerminating",
         WaitingOn::ClaimTerminating { .. } => "ClaimTerminating",
+        WaitingOn::ClaimNotReady { detail, .. } => match detail {
+            ClaimNotReady::GrowthFailed { .. } => "ClaimResizeFailed",
+            ClaimNotReady::ModificationFailed { .. } => "ClaimModificationFailed",
+            _ => "ClaimNotReady",
+        },
+        WaitingOn::ClaimDiffers { .. } => "ClaimDiffers",
         WaitingOn::StaleClaim { .. } => "StaleClaim",
         WaitingOn::NameTaken { .. } => "NameTaken",
         WaitingOn::BackOff { .. } => "BackOff",
@@ -157,7 +171,9 @@ fn reason_of(waiting: &WaitingOn) -> &'static str {
 fn has_to_be_mended(waiting: &WaitingOn) -> bool {
     match waiting {
         WaitingOn::PodNotReady { .. } => reason_of(waiting) != "PodNotReady",
+        WaitingOn::ClaimNotReady { detail, .. } => detail.has_failed(),
         WaitingOn::NameTaken { .. }
+        | WaitingOn::ClaimDiffers { .. }
         | WaitingOn::BackOff { .. }
         | WaitingOn::Paused
         | WaitingOn::InvalidSet { .. } => true,

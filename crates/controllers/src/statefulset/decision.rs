@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::claims::ClaimUpdate;
 use super::memory::Memory;
 use super::view::REVISION_LABEL;
 use super::waiting::WaitingOn;
@@ -131,6 +132,8 @@ pub enum ClaimWrite {
     Create(Box<PersistentVolumeClaim>),
     /// Change who owns it, and nothing else.
     SetOwners(Box<PersistentVolumeClaim>),
+    /// Bring it to a revision's template, as far as a live claim can change.
+    Update(Box<ClaimUpdate>),
 }
 
 /// A write of a pod.
@@ -142,6 +145,13 @@ pub enum PodWrite {
     Create(Box<Pod>),
     /// Repair its identity or storage.
     Update(Box<Pod>),
+    /// Note the revision that it is at; its containers stay as they are.
+    Relabel {
+        /// Its uid: another pod of the name is not meant.
+        uid: String,
+        /// The revision.
+        revision: String,
+    },
     /// Delete it, gracefully.
     Delete {
         /// Its uid: another pod of the name is not meant.
@@ -256,6 +266,9 @@ impl fmt::Display for Step {
                 let revision = revision.map_or("", String::as_str);
                 write!(formatter, "{separator}create pod {} at {revision}", self.pod)
             }
+            PodWrite::Relabel { revision, .. } => {
+                write!(formatter, "{separator}note that pod {} is at {revision}", self.pod)
+            }
             PodWrite::Update(_) => write!(formatter, "{separator}update pod {}", self.pod),
             PodWrite::Delete { why, .. } => {
                 let why = match why {
@@ -272,7 +285,10 @@ impl fmt::Display for Step {
 
 impl fmt::Display for ClaimWrite {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ClaimWrite::Create(claim) | ClaimWrite::SetOwners(claim)) = self;
+        let claim = match self {
+            ClaimWrite::Update(update) => return update.fmt(formatter),
+            ClaimWrite::Create(claim) | ClaimWrite::SetOwners(claim) => claim,
+        };
         let name = claim.metadata.name.as_deref().unwrap_or_default();
         let owners = claim.metadata.owner_references.as_deref().unwrap_or_default();
         let owners: Vec<String> =
@@ -280,7 +296,9 @@ impl fmt::Display for ClaimWrite {
         match self {
             ClaimWrite::Create(_) if owners.is_empty() => write!(formatter, "create claim {name}"),
             ClaimWrite::Create(_) => write!(formatter, "create claim {name} owned by {}", owners.join(", ")),
-            ClaimWrite::SetOwners(_) => write!(formatter, "own claim {name} by [{}]", owners.join(", ")),
+            ClaimWrite::SetOwners(_) | ClaimWrite::Update(_) => {
+                write!(formatter, "own claim {name} by [{}]", owners.join(", "))
+            }
         }
     }
 }

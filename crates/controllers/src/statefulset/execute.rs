@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::decision::{ClaimWrite, DeleteReason, Pacing, Plan, PodWrite, Preparation, Step};
 use super::set_kind;
+use super::view::REVISION_LABEL;
 use reconcile::barrier::{Barrier, Removed};
 use reconcile::recorder::{EventKind, Recorder, reference_to};
 use reconcile::runner::Outcome;
@@ -245,6 +246,11 @@ impl Writer {
                 self.tell_of_pod("update", &pod, &done);
                 done.map_err(|source| WriteError { what: format!("update pod {pod}"), source })
             }
+            PodWrite::Relabel { uid, revision } => {
+                let done = self.relabel(&pod, &uid, &revision, barrier).await;
+                self.tell_of_pod("update", &pod, &done);
+                done.map_err(|source| WriteError { what: format!("update pod {pod}"), source })
+            }
             PodWrite::Delete { uid, why } => {
                 let done = self.delete::<Pod>(&pod, &uid, barrier).await;
                 self.tell_of_pod("delete", &pod, &done);
@@ -291,7 +297,40 @@ impl Writer {
                 barrier.wrote(&*updated.map_err(|source| WriteError { what: what(), source })?);
                 Ok(())
             }
+            ClaimWrite::Update(update) => {
+                let (name, namespace) = (&update.claim, self.namespace());
+                let (kind, patch) = (PatchKind::Merge, update.patch());
+                match self.client().patch::<PersistentVolumeClaim>(namespace, name, "", kind, patch).await {
+                    Ok(updated) => {
+                        barrier.wrote(&*updated);
+                        let message = format!("update Claim {name} Pod {pod} in StatefulSet {set} success");
+                        self.tell(EventKind::Normal, "SuccessfulUpdate", message);
+                        Ok(())
+                    }
+                    Err(source) => {
+                        let message = format!(
+                            "update Claim {name} for Pod {pod} in StatefulSet {set} failed error: {source}"
+                        );
+                        self.tell(EventKind::Warning, "FailedUpdate", message);
+                        Err(WriteError { what: format!("update claim {name}"), source })
+                    }
+                }
+            }
         }
+    }
+
+    /// Notes the revision of a pod that is as that revision would make it.
+    async fn relabel(
+        &self,
+        name: &str,
+        uid: &str,
+        revision: &str,
+        barrier: &mut Barrier,
+    ) -> Result<(), Status> {
+        let patch = json!({ "metadata": { "uid": uid, "labels": { (REVISION_LABEL): revision } } });
+        let kind = PatchKind::Merge;
+        barrier.wrote(&*self.client().patch::<Pod>(self.namespace(), name, "", kind, patch).await?);
+        Ok(())
     }
 
     fn tell_of_pod(&self, verb: &str, pod: &str, done: &Result<(), Status>) {

@@ -19,6 +19,7 @@ use reconcile::picture::Picture as _;
 use reconcile::runner::ObjectKey;
 use serde::{Deserialize, Serialize};
 
+use super::claims::{ClaimUpdate, Growth};
 use super::decision::{ClaimWrite, DeleteReason, Plan, PodWrite, Preparation};
 use super::plan::plan;
 use super::set_kind;
@@ -77,6 +78,29 @@ pub enum Move {
         claim: String,
         /// Kinds and names.
         owners: Vec<String>,
+    },
+    /// A live claim asks for more storage, and its volume grows.
+    GrowClaim {
+        /// Its name.
+        claim: String,
+        /// What it asked for.
+        from: String,
+        /// What it asks for then.
+        to: String,
+    },
+    /// A live claim follows its template in something else.
+    ChangeClaim {
+        /// Its name.
+        claim: String,
+        /// What changes; nothing where only the revision does that it carries.
+        changes: Vec<String>,
+    },
+    /// A pod is noted to be at another revision, which makes the same pod: it is not restarted.
+    NotePod {
+        /// Its name.
+        pod: String,
+        /// The revision.
+        revision: String,
     },
     /// A claim is collected with its last owner.
     DeleteClaim {
@@ -190,6 +214,8 @@ struct World {
     counter: u64,
     /// Pods that were made and are not ready yet.
     starting: Vec<Pod>,
+    /// Claims that were changed and whose volumes have not followed yet.
+    changing: Vec<PersistentVolumeClaim>,
 }
 
 impl World {
@@ -205,7 +231,7 @@ impl World {
         view.apply(Event::Pods(Change::Reset(pods, Revision(counter))));
         view.apply(Event::Claims(Change::Reset(claims, Revision(counter))));
         view.apply(Event::Revisions(Change::Reset(revisions, Revision(counter))));
-        World { view, key, set, extra, now, counter, starting: Vec::new() }
+        World { view, key, set, extra, now, counter, starting: Vec::new(), changing: Vec::new() }
     }
 
     fn plan(&self) -> Option<Plan> {
@@ -230,10 +256,19 @@ impl World {
         seconds
     }
 
-    /// What is not the controller: pods that were made become ready.
+    /// What is not the controller: pods that were made become ready, claims that were changed what they ask
+    /// for.
     fn live(&mut self) -> bool {
-        let starting = std::mem::take(&mut self.starting);
-        let moved = !starting.is_empty();
+        let (starting, changing) = (std::mem::take(&mut self.starting), std::mem::take(&mut self.changing));
+        let moved = !starting.is_empty() || !changing.is_empty();
+        for mut claim in changing {
+            let spec = claim.spec.clone().unwrap_or_default();
+            if let Some(status) = &mut claim.status {
+                status.current_volume_attributes_class_name = spec.volume_attributes_class_name;
+                status.capacity = spec.resources.and_then(|resources| resources.requests);
+            }
+            self.put_claim(claim);
+        }
         for mut pod in starting {
             let condition = PodCondition {
                 type_: "Ready".to_owned(),
@@ -300,6 +335,16 @@ impl World {
                     forecast.moves.push(Move::UpdatePod { pod });
                     self.put_pod((**object).clone());
                 }
+                PodWrite::Relabel { revision, .. } => {
+                    let object = self.pod(&step.pod);
+                    let revision = revision.clone();
+                    if let Some(mut object) = object {
+                        let labels = object.metadata.labels.get_or_insert_default();
+                        labels.insert(REVISION_LABEL.to_owned(), revision.clone());
+                        self.put_pod(object);
+                    }
+                    forecast.moves.push(Move::NotePod { pod, revision });
+                }
                 PodWrite::Delete { why, .. } => {
                     forecast.moves.push(Move::DeletePod { pod, why: *why });
                     self.remove_pod(&step.pod, forecast);
@@ -359,19 +404,40 @@ impl World {
     }
 
     fn claim(&mut self, write: &ClaimWrite, forecast: &mut Forecast) {
-        let (ClaimWrite::Create(claim) | ClaimWrite::SetOwners(claim)) = write;
+        let claim = match write {
+            ClaimWrite::Update(update) => return self.update_claim(update, forecast),
+            ClaimWrite::Create(claim) | ClaimWrite::SetOwners(claim) => claim,
+        };
         let name = claim.metadata.name.clone().unwrap_or_default();
         forecast.moves.push(match write {
             ClaimWrite::Create(_) => Move::CreateClaim { claim: name },
-            ClaimWrite::SetOwners(claim) => {
+            ClaimWrite::SetOwners(_) | ClaimWrite::Update(_) => {
                 let owners = claim.metadata.owner_references.iter().flatten();
                 let owners = owners.map(|owner| format!("{} {}", owner.kind, owner.name)).collect();
                 Move::OwnClaim { claim: name, owners }
             }
         });
-        let mut claim = (**claim).clone();
+        self.put_claim((**claim).clone());
+    }
+
+    fn put_claim(&mut self, mut claim: PersistentVolumeClaim) {
         self.stamp(&mut claim.metadata);
         self.view.apply(Event::Claims(Change::Apply(Arc::new(claim))));
+    }
+
+    fn update_claim(&mut self, update: &ClaimUpdate, forecast: &mut Forecast) {
+        let claim = || update.claim.clone();
+        let rest = ClaimUpdate { grows: None, ..update.clone() };
+        if let Some(Growth { from, to }) = update.grows.clone() {
+            forecast.moves.push(Move::GrowClaim { claim: claim(), from, to });
+        }
+        if update.grows.is_none() || !rest.is_only_revision() {
+            forecast.moves.push(Move::ChangeClaim { claim: claim(), changes: rest.words() });
+        }
+        let found = self.view.set(&self.key).and_then(|view| view.claim(&update.claim));
+        let Some(changed) = found.map(|found| update.applied(found)) else { return };
+        self.changing.push(changed.clone());
+        self.put_claim(changed);
     }
 
     /// The pod goes, and with it the claims that have no other owner.

@@ -6,8 +6,8 @@
 //!
 //! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes),
 //! [`decision`] and [`waiting`] (plans as values), [`rollout`], [`revisions`], [`repair`], [`retention`],
-//! [`status`], [`conditions`], [`memory`]; [`forecast`] carries plans out on a picture, for [`review`], which answers
-//! `ordinal plan` and `StatefulSetReview`.
+//! [`claims`], [`status`], [`conditions`], [`memory`]; [`forecast`] carries plans out on a picture, for
+//! [`review`], which answers `ordinal plan` and `StatefulSetReview`.
 
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ use reconcile::recorder::Recorder;
 use reconcile::runner::{self, Controller, Decision, ObjectKey, Outcome};
 
 mod by_name;
+pub mod claims;
 pub mod conditions;
 pub mod decision;
 pub mod execute;

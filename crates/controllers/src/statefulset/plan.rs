@@ -6,16 +6,18 @@
 //! decided here must depend on the view and the time alone. Read next: [`super::rollout`],
 //! [`super::execute`].
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplateSpec};
 use model::selector::Selector;
-use model::stateful_set::{Extra, Ordinals, replicas};
+use model::stateful_set::{ClaimUpdates, Extra, Ordinals, replicas};
 use model::{meta, ordinal};
 
+use super::claims::Source;
 pub use super::decision::{ClaimWrite, DeleteReason, Notice, Pacing, Plan, PodWrite, Preparation, Step};
 use super::repair::{self, Checked};
 use super::revisions::{self, Revisions, name_of};
@@ -25,6 +27,7 @@ pub use super::waiting::{NotReady, WaitingOn};
 use super::{conditions, status};
 use reconcile::recorder::EventKind;
 
+mod claims;
 mod removal;
 
 /// Steps of one plan. A larger set takes several plans; the first thousand creates take two seconds at the
@@ -66,7 +69,10 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
     plan.memory = view.entry.memory.clone();
     plan.memory.tidy(now);
 
-    let status = status::counted(set, &pods, &revisions, now);
+    let status = status::counted(view, &pods, &revisions, now);
+    let are_claims_ready = status::are_claims_ready(view, &pods);
+    let all = i32::try_from(pods.len()).unwrap_or(i32::MAX);
+    let current_claims = earlier_claims(extra, &revisions);
     let mut sync = Sync {
         view,
         set,
@@ -79,6 +85,10 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
         min_ready_seconds: status::min_ready_seconds(set),
         is_ordered: is_ordered(set),
         templates: Templates::default(),
+        claim_updates: extra.claim_updates,
+        current_claims: current_claims.as_deref(),
+        are_all_at_update: are_claims_ready && status.updated_replicas == Some(all),
+        alike: OnceCell::new(),
         busy: BTreeSet::new(),
         status,
         plan,
@@ -91,7 +101,7 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
         sync.decide();
     }
     let Sync { mut plan, mut status, .. } = sync;
-    status::complete_rollout(set, &mut status);
+    status::complete_rollout(set, are_claims_ready, &mut status);
     status.conditions = conditions::of(set, &plan, &status, now);
     plan.status = Some(status).filter(|status| status::is_news(set.status.as_ref(), status));
     plan.forget = forgettable(set, &pods, &revisions);
@@ -110,6 +120,13 @@ fn choose<'a>(
     let extra = view.entry.extra.as_ref().map_err(Clone::clone)?;
     let revisions = revisions::choose(view, selector, &mut plan.prepare)?;
     Ok((selector, extra, revisions))
+}
+
+/// The claim templates of the revision before the update under way, where claims follow revisions.
+fn earlier_claims(extra: &Extra, revisions: &Revisions<'_>) -> Option<Vec<PersistentVolumeClaim>> {
+    let is_updating = name_of(&revisions.current) != name_of(&revisions.update);
+    let follows = extra.claim_updates == ClaimUpdates::InPlace;
+    (is_updating && follows).then(|| revisions::claim_templates_of(&revisions.current)).flatten()
 }
 
 /// Holds back a status that was written a moment ago and is still moving, while nothing else is to be done.
@@ -230,6 +247,14 @@ struct Sync<'a> {
     min_ready_seconds: i32,
     is_ordered: bool,
     templates: Templates,
+    claim_updates: ClaimUpdates,
+    /// Where claims follow revisions: the templates of the current one, if it records any and is not the
+    /// update revision.
+    current_claims: Option<&'a [PersistentVolumeClaim]>,
+    /// Nothing of what there is has to be brought to the update revision, or to become ready for it.
+    are_all_at_update: bool,
+    /// Older revisions that make the same pods as the update revision.
+    alike: OnceCell<Vec<&'a str>>,
     /// Ordinals that have a step.
     busy: BTreeSet<i32>,
     status: StatefulSetStatus,
@@ -242,10 +267,12 @@ impl<'a> Sync<'a> {
         if self.strategy == Strategy::Recreate && self.recreate() == Flow::Stop {
             return;
         }
-        if self.reserve_specified() == Flow::GoOn
-            && self.wanted_ordinals() == Flow::GoOn
-            && self.condemned_ordinals() == Flow::GoOn
-        {
+        if self.reserve_specified() == Flow::Stop {
+            return;
+        }
+        let is_settled = self.wanted_ordinals() == Flow::GoOn && self.condemned_ordinals() == Flow::GoOn;
+        self.update_claims();
+        if is_settled {
             self.rolling_update();
         }
     }
@@ -296,7 +323,7 @@ impl<'a> Sync<'a> {
         if let Some(reason) = WaitingOn::name_taken(self.view, &name) {
             return self.hold(reason);
         }
-        let claims = repair::claims_of_new(self.view, ordinal);
+        let claims = repair::claims_of_new(self.view, ordinal, self.source(ordinal));
         if let Some(claim) = claims.stale {
             return self.hold(WaitingOn::StaleClaim { claim, pod: name });
         }
@@ -340,6 +367,19 @@ impl<'a> Sync<'a> {
         Ok((name, slot.as_ref().expect("it was put there above")))
     }
 
+    /// What claims of this ordinal are made from.
+    fn source(&self, ordinal: i32) -> Source<'a> {
+        let present = Source::present(self.set);
+        if self.claim_updates == ClaimUpdates::OnClaimDelete {
+            present
+        } else if self.is_kept_back(ordinal) {
+            let templates = self.current_claims.unwrap_or(present.templates);
+            Source { templates, revision: Some(name_of(&self.revisions.current)) }
+        } else {
+            Source { revision: Some(name_of(&self.revisions.update)), ..present }
+        }
+    }
+
     fn is_kept_back(&self, ordinal: i32) -> bool {
         if self.strategy != Strategy::RollingUpdate {
             return false;
@@ -357,7 +397,9 @@ impl<'a> Sync<'a> {
         let target =
             if self.is_kept_back(pod.ordinal) { &self.revisions.current } else { &self.revisions.update };
         let is_outdated = !pod.revision().is_empty() && pod.revision() != name_of(target);
-        is_asked_for && !self.extra.is_strict && !pod.has_been_ready && is_outdated
+        let is_broken = is_asked_for && !self.extra.is_strict && !pod.has_been_ready && is_outdated;
+        let made = || self.revisions.named(pod.revision());
+        is_broken && !made().is_some_and(|made| revisions::make_same_pods(made, target))
     }
 
     fn existing(&mut self, pod: &'a PodEntry) -> Flow {
@@ -387,7 +429,13 @@ impl<'a> Sync<'a> {
         let is_done = pod.is_available(self.min_ready_seconds, self.now);
         // An ordered set repairs only what is done; of a pending pod the claims, so that it can go on.
         let is_repaired = is_done || !self.is_ordered;
-        let (claims, write) = repairs(pod, checked, is_repaired);
+        let missing = match self.claim_updates {
+            ClaimUpdates::InPlace if !checked.missing.is_empty() => {
+                repair::missing_claims(self.view, pod.ordinal, self.source(pod.ordinal))
+            }
+            _ => checked.missing.clone(),
+        };
+        let (claims, write) = repairs(pod, checked, missing, is_repaired);
         if !claims.is_empty() || write != PodWrite::None {
             self.step(pod.ordinal, pod.name(), claims, write);
         }
@@ -410,12 +458,16 @@ fn why_unhealthy(view: &SetView<'_>, pod: &PodEntry, min_ready_seconds: i32) -> 
 
 /// What to write for a pod that stays. Claims that are missing are made for a pending pod, or where the
 /// pod's storage is repaired.
-fn repairs(pod: &PodEntry, checked: &Checked, is_repaired: bool) -> (Vec<ClaimWrite>, PodWrite) {
+fn repairs(
+    pod: &PodEntry,
+    checked: &Checked,
+    missing: Vec<PersistentVolumeClaim>,
+    is_repaired: bool,
+) -> (Vec<ClaimWrite>, PodWrite) {
     let is_pending = pod.phase == Phase::Pending;
     let mut claims = Vec::new();
     if is_pending || (is_repaired && checked.is_storage_wrong) {
-        let missing = checked.missing.iter().cloned();
-        claims.extend(missing.map(|claim| ClaimWrite::Create(Box::new(claim))));
+        claims.extend(missing.into_iter().map(|claim| ClaimWrite::Create(Box::new(claim))));
     }
     if is_pending || is_repaired {
         claims.extend(owner_writes(checked));

@@ -1,16 +1,18 @@
 //! What a pod of a set must look like, and what of an existing one does not. Pure.
 //!
 //! Identity is the name, the namespace and the labels that repeat them; storage is a claim for each claim
-//! template. A claim's specification is never touched after it was made, only its owners are:
-//! [`super::retention`].
+//! template. Of a claim that was made only its owners are repaired ([`super::retention`]); what follows its
+//! template is [`super::claims`]' business.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use model::stateful_set::ClaimUpdates;
 use model::{meta, ordinal};
 
+use super::claims::{LiveClaim, Source};
 use super::decision::ClaimWrite;
 use super::retention::{self, Wanted};
 use super::view::{PodEntry, REVISION_LABEL, SetView};
@@ -23,6 +25,8 @@ pub struct Checked {
     pub is_selected: bool,
     /// Claims that do not exist.
     pub missing: Vec<PersistentVolumeClaim>,
+    /// Claims that exist, in the order of their templates; only where they are updated in place.
+    pub live: Vec<LiveClaim>,
     /// Claims whose owners are wrong, with the right ones.
     pub owners: Vec<PersistentVolumeClaim>,
     /// A claim that exists and is being deleted.
@@ -31,6 +35,19 @@ pub struct Checked {
     pub pod: Option<Box<Pod>>,
     /// True when its storage is among what is wrong.
     pub is_storage_wrong: bool,
+}
+
+impl Checked {
+    /// True when all claims that exist were made at this revision or brought to it, where they follow any.
+    pub fn are_claims_at(&self, revision: &str) -> bool {
+        self.live.iter().all(|live| live.revision() == revision)
+    }
+
+    /// True when all claims are there and, where they follow revisions, what they should be.
+    pub fn are_claims_ready(&self) -> bool {
+        let is_whole = self.missing.is_empty() && self.terminating.is_none();
+        is_whole && self.live.iter().all(|live| live.not_ready.is_none())
+    }
 }
 
 /// The claims an ordinal needs before it has a pod.
@@ -53,11 +70,14 @@ pub fn check(view: &SetView<'_>, pod: &PodEntry) -> Checked {
         ..Checked::default()
     };
     let wanted = Wanted::of(set, !view.entry.ordinals.contains(pod.ordinal));
-    for claim in claims(set, pod.ordinal) {
+    for claim in claims(set, pod.ordinal, Source::present(set)) {
         let Some(existing) = view.claim(claim.metadata.name.as_deref().unwrap_or_default()) else {
             checked.missing.push(retention::owned(claim, set, wanted));
             continue;
         };
+        if view.entry.claim_updates() == ClaimUpdates::InPlace {
+            checked.live.push(LiveClaim::of(existing, &claim));
+        }
         if meta::is_terminating(&existing.metadata) {
             checked.terminating = existing.metadata.name.clone();
         }
@@ -77,13 +97,24 @@ pub fn check(view: &SetView<'_>, pod: &PodEntry) -> Checked {
     checked
 }
 
+/// The claims that an existing pod's ordinal lacks, as their source makes them.
+pub fn missing_claims(view: &SetView<'_>, ordinal: i32, source: Source<'_>) -> Vec<PersistentVolumeClaim> {
+    let set = &view.entry.set;
+    let wanted = Wanted::of(set, !view.entry.ordinals.contains(ordinal));
+    let is_missing = |claim: &PersistentVolumeClaim| {
+        view.claim(claim.metadata.name.as_deref().unwrap_or_default()).is_none()
+    };
+    let missing = claims(set, ordinal, source).filter(is_missing);
+    missing.map(|claim| retention::owned(claim, set, wanted)).collect()
+}
+
 /// What the claims of an ordinal without pod need.
-pub fn claims_of_new(view: &SetView<'_>, ordinal: i32) -> ClaimsOfNew {
+pub fn claims_of_new(view: &SetView<'_>, ordinal: i32, source: Source<'_>) -> ClaimsOfNew {
     let set = &view.entry.set;
     let mut result = ClaimsOfNew::default();
     let pod_name = ordinal::pod_name(set_name(set), ordinal);
     let wanted = Wanted::of(set, false);
-    for claim in claims(set, ordinal) {
+    for claim in claims(set, ordinal, source) {
         let Some(existing) = view.claim(claim.metadata.name.as_deref().unwrap_or_default()) else {
             result.writes.push(ClaimWrite::Create(Box::new(retention::owned(claim, set, wanted))));
             continue;
@@ -172,12 +203,17 @@ fn is_storage_right(set: &StatefulSet, pod: &Pod, ordinal: i32) -> bool {
 }
 
 /// The claims of an ordinal as the templates make them, without owners.
-fn claims(set: &StatefulSet, ordinal: i32) -> impl Iterator<Item = PersistentVolumeClaim> {
+pub fn claims(
+    set: &StatefulSet,
+    ordinal: i32,
+    source: Source<'_>,
+) -> impl Iterator<Item = PersistentVolumeClaim> {
     let selector = set.spec.selector.match_labels.as_ref();
-    claim_templates(set).iter().map(move |template| {
+    source.templates.iter().map(move |template| {
         let name = template.metadata.name.as_deref().unwrap_or_default();
         let mut labels = template.metadata.labels.clone().unwrap_or_default();
         labels.extend(selector.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        labels.extend(source.revision.map(|revision| (REVISION_LABEL.to_owned(), revision.to_owned())));
         PersistentVolumeClaim {
             metadata: ObjectMeta {
                 name: Some(ordinal::claim_name(name, set_name(set), ordinal)),
@@ -191,6 +227,13 @@ fn claims(set: &StatefulSet, ordinal: i32) -> impl Iterator<Item = PersistentVol
             status: None,
         }
     })
+}
+
+impl<'a> Source<'a> {
+    /// The templates as the set has them now.
+    pub fn present(set: &'a StatefulSet) -> Source<'a> {
+        Source { templates: claim_templates(set), revision: None }
+    }
 }
 
 fn claim_templates(set: &StatefulSet) -> &[PersistentVolumeClaim] {

@@ -1,16 +1,19 @@
 //! Revisions: which template the set is at, which it goes to, and what history may be forgotten. Pure.
 //!
-//! A revision records the pod template and nothing else, so that scaling and strategy never make one.
+//! A revision records the pod template and, where claims are updated in place, their templates; nothing else,
+//! so that scaling and strategy never make one.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use model::selector::Selector;
+use model::stateful_set::ClaimUpdates;
 use model::{meta, revision};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::decision::Preparation;
@@ -33,13 +36,17 @@ pub struct Revisions<'a> {
     pub history: Vec<&'a ControllerRevision>,
 }
 
-/// What a revision of the set's present template records, and the text that is hashed.
-pub fn data_of(set: &StatefulSet) -> (Value, String) {
+/// What a revision of the set's present templates records, and the text that is hashed.
+pub fn data_of(set: &StatefulSet, claim_updates: ClaimUpdates) -> (Value, String) {
     let mut template = serde_json::to_value(&set.spec.template).unwrap_or_default();
     if let Some(fields) = template.as_object_mut() {
         fields.insert("$patch".to_owned(), json!("replace"));
     }
-    let data = json!({ "spec": { "template": template } });
+    let mut data = json!({ "spec": { "template": template } });
+    if claim_updates == ClaimUpdates::InPlace {
+        let claims = set.spec.volume_claim_templates.as_ref();
+        data["spec"]["volumeClaimTemplates"] = serde_json::to_value(claims).unwrap_or_default();
+    }
     let text = data.to_string();
     (data, text)
 }
@@ -52,6 +59,20 @@ pub fn template_of(revision: &ControllerRevision) -> Result<PodTemplateSpec, Str
         fields.remove("$patch");
     }
     serde_json::from_value(template).map_err(|error| error.to_string())
+}
+
+/// The claim templates that a revision records, if it records any.
+pub fn claim_templates_of(revision: &ControllerRevision) -> Option<Vec<PersistentVolumeClaim>> {
+    let claims = revision.data.0.pointer("/spec/volumeClaimTemplates")?;
+    Vec::deserialize(claims).ok()
+}
+
+/// True when both make the same pods.
+pub fn make_same_pods(one: &ControllerRevision, other: &ControllerRevision) -> bool {
+    fn template(revision: &ControllerRevision) -> Option<&Value> {
+        revision.data.0.pointer("/spec/template")
+    }
+    template(one).is_some() && template(one) == template(other)
 }
 
 /// The name of a revision.
@@ -171,6 +192,12 @@ fn new(set: &StatefulSet, data: Value, name: String, hash: String, number: i64) 
 }
 
 impl Revisions<'_> {
+    /// The revision of this name, where the set still has it.
+    pub fn named(&self, name: &str) -> Option<&ControllerRevision> {
+        let chosen = [&*self.update, &*self.current].into_iter();
+        chosen.chain(self.history.iter().copied()).find(|revision| name_of(revision) == name)
+    }
+
     /// The revisions to be forgotten: the oldest beyond the limit that neither the set nor a pod needs.
     pub fn expired(&self, limit: i32, in_use: &BTreeSet<&str>) -> Vec<Preparation> {
         let Ok(limit) = usize::try_from(limit) else { return Vec::new() };

@@ -72,36 +72,36 @@ pub struct Taken {
 }
 
 /// What a rolling update looks at.
-pub struct Rolling<'a> {
+pub struct Rolling<'r, 'p> {
     /// The wanted pods from the highest slot down; `None` where there is none, or where this plan makes or
     /// repairs it: that counts as away until it has been seen.
-    pub pods: &'a [(i32, Option<&'a PodEntry>)],
+    pub pods: &'r [(i32, Option<&'p PodEntry>)],
     /// The slot of the last of `pods` that is updated at all.
     pub partition: i32,
     /// How many may be unavailable.
     pub max_unavailable: i32,
-    /// The revision to go to.
-    pub update: &'a str,
+    /// Which pods are to be replaced.
+    pub is_replaced: &'r dyn Fn(&'p PodEntry) -> bool,
     /// Who goes last.
-    pub primary_label: Option<&'a PrimaryLabel>,
+    pub primary_label: Option<&'r PrimaryLabel>,
     /// `spec.minReadySeconds`.
     pub min_ready_seconds: i32,
     /// The time.
     pub now: Timestamp,
 }
 
-impl Rolling<'_> {
+impl<'p> Rolling<'_, 'p> {
     /// Decides. Each of `pods` is given by its slot.
     pub fn take(&self) -> Taken {
         let is_healthy = |pod: &PodEntry| pod.is_healthy(self.min_ready_seconds, self.now);
         let unavailable = self.pods.iter().filter(|(_, pod)| !pod.is_some_and(is_healthy)).count();
         let mut budget = i64::from(self.max_unavailable) - i64::try_from(unavailable).unwrap_or(i64::MAX);
-        let outdated: Vec<&PodEntry> = self
+        let outdated: Vec<&'p PodEntry> = self
             .pods
             .iter()
             .filter(|(slot, _)| *slot >= self.partition)
             .filter_map(|(_, pod)| *pod)
-            .filter(|pod| pod.revision() != self.update && !pod.is_terminating)
+            .filter(|pod| !pod.is_terminating && (self.is_replaced)(pod))
             .collect();
         let mut taken = Taken::default();
         taken.ordinals.extend(outdated.iter().filter(|pod| !is_healthy(pod)).map(|pod| pod.ordinal));

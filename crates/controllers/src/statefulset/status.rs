@@ -8,16 +8,19 @@ use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use super::conditions;
 use super::revisions::{Revisions, name_of};
 use super::rollout::Strategy;
-use super::view::PodEntry;
-use model::stateful_set::replicas;
+use super::view::{PodEntry, SetView};
+use model::stateful_set::{ClaimUpdates, replicas};
 
-/// Counts the pods of a set, wanted and condemned ones alike.
-pub fn counted(
-    set: &StatefulSet,
-    pods: &BTreeMap<i32, &PodEntry>,
+/// Counts the pods of a set, wanted and condemned ones alike. Where claims follow revisions, a replica is at
+/// one when its claims are too, and has left one when the first of them has.
+pub fn counted<'a>(
+    view: &SetView<'a>,
+    pods: &BTreeMap<i32, &'a PodEntry>,
     revisions: &Revisions<'_>,
     now: Timestamp,
 ) -> StatefulSetStatus {
+    let set = &view.entry.set;
+    let follows = follows_revisions(view);
     let min_ready_seconds = min_ready_seconds(set);
     let (current, update) = (name_of(&revisions.current), name_of(&revisions.update));
     let (mut replicas, mut ready, mut available) = (0, 0, 0);
@@ -28,8 +31,11 @@ pub fn counted(
         available += i32::from(pod.is_available(min_ready_seconds, now));
         if pod.is_created && !pod.is_terminating {
             let revision = pod.revision();
-            at_current += i32::from(revision == current);
-            at_update += i32::from(revision == update);
+            let are_claims_at_update = || view.checked(pod).are_claims_at(update);
+            let has_claims_at_update = || view.checked(pod).live.iter().any(|live| live.revision() == update);
+            let has_left = |follows: bool| follows && current != update && has_claims_at_update();
+            at_current += i32::from(revision == current && !has_left(follows));
+            at_update += i32::from(revision == update && (!follows || are_claims_at_update()));
         }
     }
     StatefulSetStatus {
@@ -47,10 +53,21 @@ pub fn counted(
     }
 }
 
+/// True where claims are brought to revisions as pods are. With `OnDelete` nobody does that.
+fn follows_revisions(view: &SetView<'_>) -> bool {
+    view.entry.claim_updates() == ClaimUpdates::InPlace && Strategy::of(&view.entry.set) != Strategy::OnDelete
+}
+
+/// True when no claim of these pods is missing or still becoming what it should be.
+pub fn are_claims_ready<'a>(view: &SetView<'a>, pods: &BTreeMap<i32, &'a PodEntry>) -> bool {
+    !follows_revisions(view) || pods.values().all(|pod| view.checked(pod).are_claims_ready())
+}
+
 /// Makes the update revision the current one when all replicas are at it and ready.
-pub fn complete_rollout(set: &StatefulSet, status: &mut StatefulSetStatus) {
+pub fn complete_rollout(set: &StatefulSet, are_claims_ready: bool, status: &mut StatefulSetStatus) {
     let wanted = replicas(set);
     let is_complete = Strategy::of(set) != Strategy::OnDelete
+        && are_claims_ready
         && status.updated_replicas == Some(wanted)
         && status.ready_replicas == Some(wanted)
         && status.replicas == wanted;

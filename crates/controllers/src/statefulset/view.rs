@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{Metadata as _, Resource};
 use model::selector::Selector;
-use model::stateful_set::{ExtendedStatefulSet, Extra, Ordinals};
+use model::stateful_set::{ClaimUpdates, ExtendedStatefulSet, Extra, Ordinals};
 use model::{meta, ordinal};
 use serde_json::Value;
 
@@ -165,9 +165,14 @@ impl SetEntry {
         SetEntry { set, extra, ordinals, memory, selector, status_sent, told, data }
     }
 
+    /// What becomes of claims when their templates change.
+    pub fn claim_updates(&self) -> ClaimUpdates {
+        self.extra.as_ref().map(|extra| extra.claim_updates).unwrap_or_default()
+    }
+
     /// What a revision of the set's present template records, and its text.
     pub fn revision_data(&self) -> &(Value, String) {
-        self.data.get_or_init(|| revisions::data_of(&self.set))
+        self.data.get_or_init(|| revisions::data_of(&self.set, self.claim_updates()))
     }
 }
 

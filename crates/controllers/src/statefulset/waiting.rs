@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
 
+use super::claims::ClaimNotReady;
 use super::view::{PodEntry, SetView};
 
 /// One thing that has to happen before the set goes on.
@@ -41,6 +42,24 @@ pub enum WaitingOn {
         claim: String,
         /// The pod's name.
         pod: String,
+    },
+    /// A claim that was changed is not what it should be yet.
+    ClaimNotReady {
+        /// The claim's name.
+        claim: String,
+        /// The pod's name.
+        pod: String,
+        /// What it lacks.
+        detail: ClaimNotReady,
+    },
+    /// A claim differs from its template in what cannot change on a live claim.
+    ClaimDiffers {
+        /// The claim's name.
+        claim: String,
+        /// The pod's name.
+        pod: String,
+        /// The field of its specification.
+        field: String,
     },
     /// A claim still belongs to an earlier pod of the name and is about to be collected.
     StaleClaim {
@@ -266,6 +285,15 @@ impl fmt::Display for WaitingOn {
             WaitingOn::PodTerminating { pod, .. } => write!(formatter, "pod {pod} to be gone"),
             WaitingOn::ClaimTerminating { claim, pod } => {
                 write!(formatter, "claim {claim} of pod {pod} to be gone: it is being deleted")
+            }
+            WaitingOn::ClaimNotReady { claim, pod, detail } => {
+                write!(formatter, "claim {claim} of pod {pod} to be ready: {detail}")
+            }
+            WaitingOn::ClaimDiffers { claim, pod, field } => {
+                write!(
+                    formatter,
+                    "claim {claim} of pod {pod} to be replaced: its {field} is not its template's"
+                )
             }
             WaitingOn::StaleClaim { claim, pod } => {
                 write!(formatter, "claim {claim} to be collected: it belongs to an earlier pod {pod}")

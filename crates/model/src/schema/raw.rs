@@ -19,10 +19,10 @@ use super::{list_rules, merge_rules, short_name};
 /// What a reference to another definition begins with.
 pub const REFERENCE_PREFIX: &str = "#/components/schemas/";
 
-/// A field that Ordinal adds to a definition of upstream's.
+/// A field that Ordinal adds to a definition of upstream's, or to one of its own.
 #[derive(Debug, Clone)]
 pub struct ExtraField {
-    /// The definition it is added to.
+    /// The definition it is added to: one that is served, or one that an earlier extra field refers to.
     pub definition: &'static str,
     /// Its name.
     pub name: &'static str,
@@ -45,6 +45,12 @@ pub fn schemas(extra: &[ExtraField]) -> Map<String, Value> {
     schemas.extend(crate::review::schemas());
     for field in extra {
         add(&mut schemas, field);
+        if let Some(reference) = field.schema.get("$ref").and_then(Value::as_str) {
+            let name = reference.strip_prefix(REFERENCE_PREFIX).unwrap_or(reference);
+            let empty =
+                || json!({ "description": field.schema["description"], "type": "object", "properties": {} });
+            schemas.entry(name).or_insert_with(empty);
+        }
     }
     for (name, schema) in schemas.iter_mut() {
         flatten(schema);

@@ -127,8 +127,12 @@ fn an_update_may_change_only_what_the_controller_can_carry_out() {
     for patch in [
         json!({"spec": {"serviceName": "other"}}),
         json!({"spec": {"podManagementPolicy": "Parallel"}}),
-        json!({"spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
-            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}}]}}),
+        json!({"spec": {"volumeClaimTemplates": [
+            {"metadata": {"name": "data"}, "spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}},
+            {"metadata": {"name": "logs"}, "spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}},
+        ]}}),
     ] {
         assert_eq!(
             update_errors(sets, set(), with(&set(), &patch)),
@@ -138,6 +142,80 @@ fn an_update_may_change_only_what_the_controller_can_carry_out() {
             "{patch}"
         );
     }
+}
+
+fn with_claim(change: &Value) -> Value {
+    let mut changed = set();
+    model::patch::merge(&mut changed["spec"]["volumeClaimTemplates"][0], change);
+    changed
+}
+
+#[test]
+fn a_claim_template_may_change_in_what_a_live_claim_can() {
+    let sets = kind("apps", "StatefulSet");
+    for change in [
+        json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}}),
+        json!({"spec": {"volumeAttributesClassName": "gold"}}),
+        json!({"metadata": {"labels": {"tier": "gold"}, "annotations": {"note": "a b"}}}),
+    ] {
+        assert_eq!(update_errors(sets, set(), with_claim(&change)), Vec::<String>::new(), "{change}");
+        assert_eq!(update_errors(sets, with_claim(&change), with_claim(&change)), Vec::<String>::new());
+    }
+    let shrunk = "spec.volumeClaimTemplates[0].spec.resources.requests.storage: Forbidden: field can not be \
+                  less than previous value";
+    let smaller = json!({"spec": {"resources": {"requests": {"storage": "512Mi"}}}});
+    assert_eq!(update_errors(sets, set(), with_claim(&smaller)), [shrunk]);
+    let label = json!({"metadata": {"labels": {"tier": "a b"}}});
+    let errors = update_errors(sets, set(), with_claim(&label));
+    assert!(
+        errors[0].starts_with("spec.volumeClaimTemplates[0].metadata.labels: Invalid value"),
+        "{errors:?}"
+    );
+    for change in [
+        json!({"metadata": {"name": "other"}}),
+        json!({"spec": {"storageClassName": "other"}}),
+        json!({"spec": {"accessModes": ["ReadWriteMany"]}}),
+        json!({"spec": {"resources": {"limits": {"storage": "9Gi"}}}}),
+    ] {
+        let mut changed = with_claim(&change);
+        // The pod goes on mounting what there is.
+        changed["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([]);
+        let errors = update_errors(sets, set(), changed);
+        assert!(errors[0].starts_with("spec: Forbidden: updates to statefulset spec for"), "{errors:?}");
+        assert!(
+            errors[1].starts_with(
+                "spec.volumeClaimTemplates[0]: Forbidden: updates to volumeClaimTemplates for fields other than"
+            ),
+            "{errors:?}"
+        );
+    }
+}
+
+#[test]
+fn how_claims_are_updated_is_filled_in_checked_and_may_change() {
+    let sets = kind("apps", "StatefulSet");
+    let strategy = |text: &str| json!({"spec": {"volumeClaimUpdateStrategy": {"type": text}}});
+    assert_eq!(created(sets, set())["spec"]["volumeClaimUpdateStrategy"], json!({"type": "OnClaimDelete"}));
+    let in_place = with(&set(), &strategy("InPlace"));
+    assert_eq!(update_errors(sets, set(), in_place.clone()), Vec::<String>::new());
+    assert_eq!(update_errors(sets, in_place, set()), Vec::<String>::new());
+    assert_eq!(
+        errors(sets, with(&set(), &strategy("Recreate"))),
+        [
+            r#"spec.volumeClaimUpdateStrategy.type: Unsupported value: "Recreate": supported values: "InPlace", "OnClaimDelete""#
+        ]
+    );
+}
+
+#[test]
+fn defaults_that_came_after_a_set_was_stored_are_no_change_of_it() {
+    let sets = kind("apps", "StatefulSet");
+    let new = created(sets, set());
+    let mut old = new.clone();
+    old["spec"].as_object_mut().expect("is an object").remove("volumeClaimUpdateStrategy");
+    assert!(!sets.strategy.changes_generation(&new, &old));
+    let scaled = with(&new, &json!({"spec": {"replicas": 3}}));
+    assert!(sets.strategy.changes_generation(&scaled, &old));
 }
 
 #[test]

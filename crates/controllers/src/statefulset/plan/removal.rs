@@ -14,9 +14,10 @@ impl<'a> Sync<'a> {
     /// Removes all pods of older revisions; nothing is made while one is left.
     pub(super) fn recreate(&mut self) -> Flow {
         let update = name_of(&self.revisions.update);
-        let outdated = || self.pods.values().rev().copied().filter(|pod| pod.revision() != update);
+        let is_outdated = |pod: &&PodEntry| pod.revision() != update && !self.makes_same_pod(pod);
+        let outdated: Vec<&'a PodEntry> = self.pods.values().rev().copied().filter(is_outdated).collect();
         let mut flow = Flow::GoOn;
-        for pod in outdated() {
+        for pod in outdated {
             flow = Flow::Stop;
             if self.plan.steps.len() >= STEPS_MAX {
                 break;
@@ -122,20 +123,17 @@ impl<'a> Sync<'a> {
         if self.strategy != Strategy::RollingUpdate {
             return;
         }
-        let (update, partition) =
-            (name_of(&self.revisions.update), rollout::partition(self.set).unwrap_or_default());
-        let mut pods: Vec<(i32, Option<&PodEntry>)> = (0..)
+        let partition = rollout::partition(self.set).unwrap_or_default();
+        let mut pods: Vec<(i32, Option<&'a PodEntry>)> = (0..)
             .zip(self.ordinals.iter())
             .map(|(slot, ordinal)| {
                 (slot, self.pods.get(&ordinal).copied().filter(|_| !self.busy.contains(&ordinal)))
             })
             .collect();
         pods.reverse();
-        let is_outdated = |(slot, pod): &(i32, Option<&PodEntry>)| {
-            *slot >= partition && pod.is_some_and(|pod| pod.revision() != update)
-        };
+        let is_unfinished = self.is_unfinished(&pods, partition);
         if self.extra.is_paused {
-            if pods.iter().any(is_outdated) {
+            if is_unfinished {
                 self.wait_for(WaitingOn::Paused);
             }
             return;
@@ -144,7 +142,7 @@ impl<'a> Sync<'a> {
             pods: &pods,
             partition,
             max_unavailable: rollout::max_unavailable(self.set, replicas(self.set)),
-            update,
+            is_replaced: &|pod: &'a PodEntry| self.is_replaced(pod),
             primary_label: self.extra.primary_label.as_ref(),
             min_ready_seconds: self.min_ready_seconds,
             now: self.now,
@@ -165,11 +163,15 @@ impl<'a> Sync<'a> {
             self.status.current_replicas = Some((at_current - 1).max(0));
         }
         let is_healthy = |pod: &PodEntry| pod.is_healthy(self.min_ready_seconds, self.now);
-        let is_unfinished = pods.iter().any(is_outdated);
         let unhealthy = pods.iter().find_map(|(_, pod)| pod.filter(|pod| !is_healthy(pod)));
         if let Some(pod) = unhealthy.filter(|pod| is_unfinished && !self.busy.contains(&pod.ordinal)) {
             self.wait_for(why_unhealthy(self.view, pod, self.min_ready_seconds));
         }
+    }
+
+    fn is_unfinished(&self, pods: &[(i32, Option<&'a PodEntry>)], partition: i32) -> bool {
+        let at_or_above = pods.iter().filter(|(slot, _)| *slot >= partition);
+        at_or_above.filter_map(|(_, pod)| *pod).any(|pod| self.is_behind(pod))
     }
 }
 

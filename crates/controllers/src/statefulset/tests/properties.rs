@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model::{meta, ordinal};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::script::{live, new_set};
 use super::world::World;
-use crate::statefulset::decision::{DeleteReason, Plan, PodWrite};
+use crate::statefulset::decision::{ClaimWrite, DeleteReason, Plan, PodWrite};
 use model::stateful_set::{
-    Extra, Ordinals, PRIMARY_LABEL_ANNOTATION, Reserved, SPECIFIED_DELETE_LABEL, replicas,
+    ClaimUpdates, Extra, Ordinals, PRIMARY_LABEL_ANNOTATION, Reserved, SPECIFIED_DELETE_LABEL, replicas,
 };
 
 /// Largest number of replicas in a history: small enough to run thousands, large enough for every order.
@@ -31,6 +33,8 @@ enum Happening {
     Reserve(Vec<i32>),
     Specify(i32),
     Primary(i32),
+    Claims(ClaimUpdates),
+    Size(u8),
     WhenScaled(bool),
     Ready(i32),
     Unready(i32),
@@ -39,6 +43,7 @@ enum Happening {
     Gone(i32),
     LoseClaim(i32),
     Relabel(i32),
+    Serve,
     Tick(i64),
     Sync,
 }
@@ -55,6 +60,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => prop::collection::vec(0..4, 0..3).prop_map(Happening::Reserve),
         1 => pod.clone().prop_map(Happening::Specify),
         1 => pod.clone().prop_map(Happening::Primary),
+        1 => prop::sample::select(vec![ClaimUpdates::InPlace, ClaimUpdates::OnClaimDelete])
+            .prop_map(Happening::Claims),
+        1 => (1..4_u8).prop_map(Happening::Size),
+        1 => Just(Happening::Serve),
         1 => any::<bool>().prop_map(Happening::WhenScaled),
         4 => pod.clone().prop_map(Happening::Ready),
         1 => pod.clone().prop_map(Happening::Unready),
@@ -119,6 +128,16 @@ fn happen(world: &mut World, happening: &Happening) {
         }),
         Happening::Specify(number) => label(world, &name(*number), SPECIFIED_DELETE_LABEL, "true"),
         Happening::Primary(number) => label(world, &name(*number), "role", "primary"),
+        Happening::Claims(updates) => change_extra(world, |extra| extra.claim_updates = *updates),
+        Happening::Size(size) => change_spec(world, |spec| {
+            let request = &mut spec["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"];
+            if request.as_str() < Some(&format!("{size}Gi")) {
+                *request = json!(format!("{size}Gi"));
+            }
+        }),
+        Happening::Serve => {
+            world.serve_claims();
+        }
         Happening::WhenScaled(delete) => change_spec(world, |spec| {
             let policy = if *delete { "Delete" } else { "Retain" };
             spec["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = json!(policy);
@@ -160,8 +179,9 @@ fn world(policy: &str, min_ready_seconds: i32) -> World {
     set["spec"]["minReadySeconds"] = json!(min_ready_seconds);
     set["spec"]["replicas"] = json!(3);
     set["metadata"]["annotations"] = json!({ (PRIMARY_LABEL_ANNOTATION): "role=primary" });
-    set["spec"]["volumeClaimTemplates"] =
-        json!([{ "metadata": { "name": "data" }, "spec": { "accessModes": ["ReadWriteOnce"] } }]);
+    set["spec"]["volumeClaimTemplates"] = json!([{ "metadata": { "name": "data" }, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } },
+        } }]);
     let mut world = World::new();
     world.put_set(serde_json::from_value(set).expect("is a set"));
     world
@@ -216,6 +236,7 @@ fn check_safety(world: &World, plan: &Plan, is_ordered: bool) {
             }
         }
     }
+    check_claims(world, plan, &ordinals);
     if is_ordered {
         let moves = plan
             .steps
@@ -229,6 +250,37 @@ fn check_safety(world: &World, plan: &Plan, is_ordered: bool) {
         }
         assert!(status.available_replicas <= status.ready_replicas, "bad count:\n{plan}");
     }
+}
+
+/// Volumes of one replica grow at a time, and a claim is never asked to be smaller.
+fn check_claims(world: &World, plan: &Plan, ordinals: &Ordinals) {
+    let storage = |list: Option<std::collections::BTreeMap<String, Quantity>>| {
+        list.and_then(|list| list.get("storage").cloned()).unwrap_or_default().0
+    };
+    let asked =
+        |claim: &PersistentVolumeClaim| storage(claim.spec.clone().and_then(|spec| spec.resources?.requests));
+    let grown: BTreeSet<i32> = plan
+        .steps
+        .iter()
+        .filter(|step| {
+            step.claims.iter().any(|write| match write {
+                ClaimWrite::Update(update) => {
+                    assert!(update.grows.as_ref().is_none_or(|growth| growth.from < growth.to));
+                    update.grows.is_some()
+                }
+                _ => false,
+            })
+        })
+        .map(|step| step.ordinal)
+        .collect();
+    let growing = world.claims.values().filter(|claim| {
+        let status = claim.status.clone().unwrap_or_default();
+        status.phase.is_some() && storage(status.capacity) < asked(claim)
+    });
+    let growing = growing.filter_map(|claim| ordinal::parse(claim.metadata.name.as_deref()?));
+    let growing: BTreeSet<i32> = growing.map(|(_, ordinal)| ordinal).collect();
+    let under_way = growing.union(&grown).filter(|ordinal| ordinals.contains(**ordinal)).count();
+    assert!(grown.is_empty() || under_way == 1, "one replica's volumes grow at a time:\n{plan}");
 }
 
 /// Lets a fair world run until nothing moves, and checks that it has what the set says.

@@ -9,6 +9,8 @@
 //! | `pod POD made [owner=Kind/name] [app=value]` | somebody makes a pod of that name |
 //! | `pod POD label app=value`, `pod POD unlabel KEY`, `pod POD orphan` | its metadata changes |
 //! | `claim CLAIM made\|delete\|gone\|owners [Kind/name[/uid][!]] …` | for claims; `!` is a controller |
+//! | `claim CLAIM bound [SIZE]\|condition TYPE [MESSAGE]` | its driver reports |
+//! | `claim CLAIM label key=value\|class NAME\|asks SIZE\|at <REVISION>\|unbound` | it is changed |
 //! | `revision orphan SET` | the set's revisions lose their owner |
 //! | `revision take SET` | somebody else's revision takes the name that the next one would get |
 //! | `tick SECONDS` | time passes |
@@ -16,14 +18,16 @@
 //! | `plan SET` | shows the plan |
 //! | `sync SET` | shows the plan and carries it out |
 //! | `settle SET` | syncs, with pods that start and end by themselves, until nothing is left to do |
-//! | `show pods\|claims\|revisions\|pod NAME\|claim NAME` | shows objects |
+//! | `show pods\|claims\|sizes\|revisions\|pod NAME\|claim NAME` | shows objects |
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
-use model::stateful_set::{PRIMARY_LABEL_ANNOTATION, ROLLOUT_ANNOTATION, Reserved};
+use model::stateful_set::{ClaimUpdates, PRIMARY_LABEL_ANNOTATION, ROLLOUT_ANNOTATION, Reserved};
 use serde_json::{Value, json};
 
 use super::world::{NAMESPACE, World, name_of};
@@ -99,7 +103,7 @@ fn settle(world: &mut World, set: &str) -> Result<String, String> {
         let plan = world.plan(set).ok_or("the set is gone")?;
         let is_quiet = plan.is_quiet();
         for line in plan.to_string().lines() {
-            let is_write = ["create", "delete", "update", "own", "raise", "adopt", "release"]
+            let is_write = ["create", "delete", "update", "own", "note", "raise", "adopt", "release"]
                 .iter()
                 .any(|verb| line.starts_with(verb));
             if is_write {
@@ -117,7 +121,7 @@ fn settle(world: &mut World, set: &str) -> Result<String, String> {
 
 /// One turn of everything that is not the controller; true when something moved.
 pub(super) fn live(world: &mut World) -> bool {
-    let mut moved = !world.collect_claims().is_empty();
+    let mut moved = !world.collect_claims().is_empty() | world.serve_claims();
     for (name, pod) in world.pods.clone() {
         if pod.metadata.deletion_timestamp.is_some() {
             world.remove_pod(&name);
@@ -207,6 +211,12 @@ fn apply(world: &mut World, name: &str, fields: &[&str]) -> Result<(), String> {
                 };
                 spec["volumeClaimTemplates"] = value.split(',').map(claim).collect();
             }
+            "claim-updates" => extra.claim_updates = ClaimUpdates::parse(Some(value))?,
+            "size" | "class" | "storage-class" | "claim-label" | "claim-annotation" => {
+                for claim in spec["volumeClaimTemplates"].as_array_mut().ok_or("has no claims")? {
+                    change_template(claim, key, value);
+                }
+            }
             _ => return Err(format!("{key} is no field")),
         }
     }
@@ -218,6 +228,20 @@ fn apply(world: &mut World, name: &str, fields: &[&str]) -> Result<(), String> {
     }
     world.put_set(set);
     Ok(())
+}
+
+fn change_template(claim: &mut Value, key: &str, value: &str) {
+    let words = |value: &str| match value.split_once('=') {
+        Some((key, value)) => json!({ (key): value }),
+        None => Value::Null,
+    };
+    match key {
+        "size" => claim["spec"]["resources"]["requests"]["storage"] = json!(value),
+        "class" => claim["spec"]["volumeAttributesClassName"] = json!(value),
+        "storage-class" => claim["spec"]["storageClassName"] = json!(value),
+        "claim-label" => claim["metadata"]["labels"] = words(value),
+        _ => claim["metadata"]["annotations"] = words(value),
+    }
 }
 
 fn change_set(world: &mut World, name: &str, what: &str) -> Result<(), String> {
@@ -344,6 +368,34 @@ fn change_claim(world: &mut World, name: &str, what: &[&str]) -> Result<(), Stri
     }
     let mut claim = world.claims.get(name).ok_or("is no claim")?.clone();
     match what {
+        ["bound", size @ ..] => {
+            world.bind_claim(name, size.first().copied());
+            return Ok(());
+        }
+        ["condition", kind, message @ ..] => {
+            world.claim_condition(name, kind, &message.join(" "));
+            return Ok(());
+        }
+        ["label", label] => {
+            let (key, value) = label.split_once('=').ok_or("is no label")?;
+            let labels = claim.metadata.labels.get_or_insert_default();
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+        ["at", revision] => {
+            let revision = world.revisions.values().find(|one| version_of(one).as_deref() == Some(revision));
+            let labels = claim.metadata.labels.get_or_insert_default();
+            labels.insert(REVISION_LABEL.to_owned(), name_of(revision.ok_or("is no revision")?));
+        }
+        ["unbound"] => claim.status = None,
+        ["asks", size] => {
+            let spec = claim.spec.get_or_insert_default();
+            spec.access_modes = Some(vec!["ReadWriteOnce".to_owned()]);
+            let requests = spec.resources.get_or_insert_default().requests.get_or_insert_default();
+            requests.insert("storage".to_owned(), Quantity((*size).to_owned()));
+        }
+        ["class", class] => {
+            claim.spec.get_or_insert_default().storage_class_name = Some((*class).to_owned());
+        }
         ["delete"] => claim.metadata.deletion_timestamp = Some(Time(world.now)),
         ["gone"] => {
             world.remove_claim(name);
@@ -424,6 +476,24 @@ fn show(world: &World, what: &[&str]) -> Result<String, String> {
             let claim = world.claims.get(*name).ok_or("is no claim")?;
             answer = yaml_like(&json!({ "metadata": claim.metadata, "spec": claim.spec }));
         }
+        ["sizes"] => {
+            for claim in world.claims.values() {
+                let spec = claim.spec.clone().unwrap_or_default();
+                let storage = |list: Option<BTreeMap<String, Quantity>>| {
+                    list.and_then(|list| list.get("storage").map(|size| size.0.clone())).unwrap_or_default()
+                };
+                let asked = storage(spec.resources.and_then(|resources| resources.requests));
+                let given = storage(claim.status.clone().unwrap_or_default().capacity);
+                let mut labels = claim.metadata.labels.clone().unwrap_or_default();
+                let revision = labels.remove(REVISION_LABEL).unwrap_or_default();
+                let annotations = claim.metadata.annotations.clone().unwrap_or_default();
+                let _ = writeln!(
+                    answer,
+                    "{} at {revision} asks for {asked} has {given:?} {labels:?} {annotations:?}",
+                    name_of(claim)
+                );
+            }
+        }
         ["conditions", set] => {
             let status = world.sets.get(*set).and_then(|set| set.status.as_ref()).ok_or("is no status")?;
             for condition in status.conditions.iter().flatten() {
@@ -457,12 +527,19 @@ fn yaml_like(value: &Value) -> String {
 
 /// Replaces each revision's name by the version of the template that it records.
 fn readable(world: &World, mut answer: String) -> String {
-    let names = world.revisions.values().filter_map(|revision| {
-        let image = revision.data.0.pointer("/spec/template/spec/containers/0/image")?.as_str()?;
-        Some((name_of(revision), format!("<{}>", image.strip_prefix("app:")?)))
-    });
-    for (name, version) in names {
-        answer = answer.replace(&name, &version);
+    for revision in world.revisions.values() {
+        if let Some(version) = version_of(revision) {
+            answer = answer.replace(&name_of(revision), &version);
+        }
     }
     answer.replace(&format!("{NAMESPACE}/"), "")
+}
+
+/// The version of the template that a revision records, and the size of its first claim where it records any.
+fn version_of(revision: &ControllerRevision) -> Option<String> {
+    let image = revision.data.0.pointer("/spec/template/spec/containers/0/image")?.as_str()?;
+    let claim = revision.data.0.pointer("/spec/volumeClaimTemplates/0");
+    let size = claim.and_then(|claim| claim.pointer("/spec/resources/requests/storage")?.as_str());
+    let size = size.map_or(String::new(), |size| format!("+{size}"));
+    Some(format!("<{}{size}>", image.strip_prefix("app:")?))
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use client::{Change, Typed};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodStatus};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use model::encoded::Revision;
 use model::meta;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use crate::statefulset::decision::{ClaimWrite, Plan, PodWrite, Preparation, Step};
 use crate::statefulset::plan::plan;
 use crate::statefulset::set_kind;
-use crate::statefulset::view::{Event, View};
+use crate::statefulset::view::{Event, REVISION_LABEL, View};
 use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
 
@@ -214,6 +215,14 @@ impl World {
                     }
                 }
                 ClaimWrite::SetOwners(claim) => self.put_claim((**claim).clone()),
+                ClaimWrite::Update(update) => {
+                    let claim = self.claims.get(&update.claim).ok_or("the claim is gone")?;
+                    if claim.metadata.resource_version.as_ref() != Some(&update.resource_version) {
+                        return Err(format!("claim {} has changed", update.claim));
+                    }
+                    let changed = update.applied(claim);
+                    self.put_claim(changed);
+                }
             }
         }
         match &step.write {
@@ -227,6 +236,12 @@ impl World {
                 self.put_pod(pod);
             }
             PodWrite::Update(pod) => self.put_pod((**pod).clone()),
+            PodWrite::Relabel { uid, revision } => {
+                let mut pod = self.pod_with_uid(&step.pod, uid)?;
+                let labels = pod.metadata.labels.get_or_insert_default();
+                labels.insert(REVISION_LABEL.to_owned(), revision.clone());
+                self.put_pod(pod);
+            }
             PodWrite::Delete { uid, .. } => {
                 self.pod_with_uid(&step.pod, uid)?;
                 self.delete_pod(&step.pod);
@@ -280,6 +295,48 @@ impl World {
 
     pub(super) fn make_ready(&mut self, name: &str) {
         self.set_phase(name, "Running", true, &json!({ "running": {} }));
+    }
+
+    /// Gives a claim a volume of this size, with the attributes of its class, as a driver would.
+    pub(super) fn bind_claim(&mut self, name: &str, size: Option<&str>) {
+        let mut claim = self.claims.get(name).unwrap_or_else(|| panic!("there is no claim {name}")).clone();
+        let spec = claim.spec.clone().unwrap_or_default();
+        let asked = spec.resources.and_then(|resources| resources.requests);
+        let given = size.map(|size| BTreeMap::from([("storage".to_owned(), Quantity(size.to_owned()))]));
+        claim.status = Some(PersistentVolumeClaimStatus {
+            phase: Some("Bound".to_owned()),
+            capacity: given.or(asked),
+            current_volume_attributes_class_name: spec.volume_attributes_class_name,
+            ..PersistentVolumeClaimStatus::default()
+        });
+        self.put_claim(claim);
+    }
+
+    /// Says of a claim how its change is getting on.
+    pub(super) fn claim_condition(&mut self, name: &str, kind: &str, message: &str) {
+        let mut claim = self.claims.get(name).unwrap_or_else(|| panic!("there is no claim {name}")).clone();
+        let condition = json!([{ "type": kind, "status": "True", "message": message }]);
+        let status = claim.status.get_or_insert_default();
+        status.conditions = serde_json::from_value(condition).expect("is a condition");
+        self.put_claim(claim);
+    }
+
+    /// Claims that follow revisions get what they ask for; true when one did.
+    pub(super) fn serve_claims(&mut self) -> bool {
+        let is_served = |claim: &PersistentVolumeClaim| {
+            let status = claim.status.clone().unwrap_or_default();
+            let spec = claim.spec.clone().unwrap_or_default();
+            status.phase.as_deref() == Some("Bound")
+                && status.capacity == spec.resources.and_then(|resources| resources.requests)
+                && status.current_volume_attributes_class_name == spec.volume_attributes_class_name
+        };
+        let follows = |claim: &PersistentVolumeClaim| {
+            claim.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(REVISION_LABEL))
+        };
+        let claims = self.claims.values().filter(|claim| follows(claim) && !is_served(claim));
+        let waiting: Vec<String> = claims.map(name_of).collect();
+        waiting.iter().for_each(|name| self.bind_claim(name, None));
+        !waiting.is_empty()
     }
 
     /// Removes the claims all of whose owners are gone, as the garbage collector would.
