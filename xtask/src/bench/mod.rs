@@ -120,6 +120,13 @@ const FIGURES: &[Figure] = &[
         once: false,
         measure: scale::idle_cpu,
     },
+    Figure {
+        name: "one plan for a set of 5,000 replicas of which one pod changed",
+        unit: "µs",
+        reach: Reach::AtMost(100.0),
+        once: false,
+        measure: scale::decision,
+    },
     // Upstream's own report of its controller before it was mended is what they are held against.
     Figure {
         name: "10 sets of 5,000 replicas, Parallel, simulated runtime, to all ready",
@@ -157,6 +164,7 @@ impl Reach {
 struct Bench {
     ordinal: PathBuf,
     load: PathBuf,
+    decide: PathBuf,
     /// Holds the data directory of each cluster until all has been measured: for some time after many files
     /// were deleted, some filesystems are slow to make new ones, which would be charged to the next figure.
     scratch: PathBuf,
@@ -194,6 +202,15 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// What one decision about a set of so many replicas takes.
+    fn decide(&self, replicas: &str) -> anyhow::Result<Value> {
+        let mut command = Command::new(&self.decide);
+        command.args(["--replicas", replicas]);
+        serde_json::from_str(&process::output(&mut command)?).context("read what the stopwatch measured")
+    }
+}
+
 fn number(measured: &Value, field: &str) -> anyhow::Result<f64> {
     measured[field].as_f64().with_context(|| format!("the load client did not measure {field}"))
 }
@@ -218,6 +235,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let bench = Bench {
         ordinal: programs.join("ordinal"),
         load: programs.join("load"),
+        decide: programs.join("decide"),
         scratch: cluster::temporary_directory("bench"),
         clusters: Cell::new(0),
     };

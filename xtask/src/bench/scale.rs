@@ -35,6 +35,18 @@ pub(super) fn thousand(bench: &Bench) -> anyhow::Result<Measured> {
     Ok(Measured::plain(number(&load, "per_second")?))
 }
 
+/// What one decision about a large set takes; beside it that about a small one, to show that size does not
+/// matter.
+pub(super) fn decision(bench: &Bench) -> anyhow::Result<Measured> {
+    let (large, small) = (bench.decide("5000")?, bench.decide("50")?);
+    let note = format!(
+        "99th percentile {:.0} µs; of 50 replicas {:.1} µs",
+        number(&large, "p99_us")?,
+        number(&small, "p50_us")?
+    );
+    Ok(Measured { value: number(&large, "p50_us")?, note })
+}
+
 /// Pods a second of ten very large sets.
 pub(super) fn large_sets(bench: &Bench) -> anyhow::Result<Measured> {
     many(bench, 10, 5_000)

@@ -5,7 +5,7 @@
 //! taken until the API says that it is free.
 //!
 //! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes),
-//! [`decision`] and [`waiting`] (plans as values), [`rollout`], [`revisions`], [`repair`], [`retention`],
+//! [`decision`] and [`waiting`] (plans as values), [`rollout`], [`settled`], [`revisions`], [`repair`], [`retention`],
 //! [`claims`], [`status`], [`conditions`], [`memory`]; [`forecast`] carries plans out on a picture, for
 //! [`review`], which answers `ordinal plan` and `StatefulSetReview`.
 
@@ -39,6 +39,7 @@ pub mod retention;
 pub mod review;
 pub mod revisions;
 pub mod rollout;
+pub mod settled;
 pub mod status;
 pub mod view;
 pub mod waiting;

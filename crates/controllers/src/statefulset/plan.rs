@@ -22,6 +22,7 @@ pub use super::decision::{ClaimWrite, DeleteReason, Notice, Pacing, Plan, PodWri
 use super::repair::{self, Checked};
 use super::revisions::{self, Revisions, name_of};
 use super::rollout::{self, Strategy};
+use super::settled::Settled;
 use super::view::{Phase, PodEntry, SetView};
 pub use super::waiting::{NotReady, WaitingOn};
 use super::{conditions, status};
@@ -64,14 +65,15 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
             return plan;
         }
     };
-    let pods = claim_pods(view, selector, &mut plan.prepare);
+    let settled = view.settled(name_of(&revisions.update), now);
+    let pods = claim_pods(view, &settled, selector, &mut plan.prepare);
     confirm_before_adoption(&mut plan.prepare);
     plan.memory = view.entry.memory.clone();
     plan.memory.tidy(now);
 
-    let status = status::counted(view, &pods, &revisions, now);
+    let status = status::counted(view, &pods, settled.count(), &revisions, now);
     let are_claims_ready = status::are_claims_ready(view, &pods);
-    let all = i32::try_from(pods.len()).unwrap_or(i32::MAX);
+    let all = i32::try_from(pods.len()).unwrap_or(i32::MAX).saturating_add(settled.count());
     let current_claims = earlier_claims(extra, &revisions);
     let mut sync = Sync {
         view,
@@ -80,6 +82,7 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
         ordinals: &view.entry.ordinals,
         strategy: Strategy::of(set),
         pods: &pods,
+        settled: &settled,
         revisions: &revisions,
         now,
         min_ready_seconds: status::min_ready_seconds(set),
@@ -152,18 +155,20 @@ pub fn hold_back_status(plan: &mut Plan, set: &StatefulSet, sent: Option<Timesta
     plan.requeue_after = Some(plan.requeue_after.map_or(rest, |pause| pause.min(rest)));
 }
 
-/// The set's pods by ordinal: those it owns and selects, and the orphans that it adopts. Owned pods that it
+/// The pods by ordinal that need a look: those it owns and selects, and the orphans that it adopts. Owned pods that it
 /// does not select, or that are not called as its pods are, are let go.
 fn claim_pods<'a>(
     view: &SetView<'a>,
+    settled: &Settled,
     selector: &Selector,
     prepare: &mut Vec<Preparation>,
 ) -> BTreeMap<i32, &'a PodEntry> {
     let is_deleted = meta::is_terminating(&view.entry.set.metadata);
     let mut pods = BTreeMap::new();
-    for (ordinal, pod) in &view.pods.members {
+    let members = settled.unsettled().filter_map(|ordinal| view.pods.members.get(&ordinal));
+    for pod in members {
         if view.checked(pod).is_selected {
-            pods.insert(*ordinal, pod);
+            pods.insert(pod.ordinal, pod);
         } else {
             let (name, uid) = (pod.name().to_owned(), pod.uid().to_owned());
             prepare.push(Preparation::ReleasePod { name, uid });
@@ -241,7 +246,10 @@ struct Sync<'a> {
     extra: &'a Extra,
     ordinals: &'a Ordinals,
     strategy: Strategy,
+    /// The pods that need a look.
     pods: &'a BTreeMap<i32, &'a PodEntry>,
+    /// The others: wanted, at the update revision, available, and nothing to repair.
+    settled: &'a Settled,
     revisions: &'a Revisions<'a>,
     now: Timestamp,
     min_ready_seconds: i32,
@@ -277,6 +285,12 @@ impl<'a> Sync<'a> {
         }
     }
 
+    /// The wanted ordinals whose pods need a look, or to be made, with their slots; from the lowest.
+    fn open_slots(&self) -> impl Iterator<Item = (i32, i32)> + use<'a> {
+        let ordinals = self.ordinals;
+        self.settled.open(ordinals).map(|ordinal| (ordinals.slot(ordinal), ordinal))
+    }
+
     fn wait_for(&mut self, reason: WaitingOn) {
         if self.plan.waiting_on.len() < WAITING_MAX && !self.plan.waiting_on.contains(&reason) {
             self.plan.waiting_on.push(reason);
@@ -302,7 +316,7 @@ impl<'a> Sync<'a> {
 
     /// From the lowest: make what is missing, replace what has ended, repair what is off.
     fn wanted_ordinals(&mut self) -> Flow {
-        for ordinal in self.ordinals.iter() {
+        for ordinal in self.settled.open(self.ordinals) {
             if self.plan.steps.len() >= STEPS_MAX {
                 return Flow::Stop;
             }

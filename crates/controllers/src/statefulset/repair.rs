@@ -43,6 +43,12 @@ impl Checked {
         self.live.iter().all(|live| live.revision() == revision)
     }
 
+    /// True when there is nothing to repair, and no claim to be brought to this revision.
+    pub fn is_as_wanted(&self, update: &str) -> bool {
+        let is_repaired = self.owners.is_empty() && self.pod.is_none() && !self.is_storage_wrong;
+        self.is_selected && is_repaired && self.are_claims_at(update) && self.are_claims_ready()
+    }
+
     /// True when all claims are there and, where they follow revisions, what they should be.
     pub fn are_claims_ready(&self) -> bool {
         let is_whole = self.missing.is_empty() && self.terminating.is_none();

@@ -11,11 +11,13 @@ use super::rollout::Strategy;
 use super::view::{PodEntry, SetView};
 use model::stateful_set::{ClaimUpdates, replicas};
 
-/// Counts the pods of a set, wanted and condemned ones alike. Where claims follow revisions, a replica is at
+/// Counts the pods of a set, wanted and condemned ones alike; `settled` more are at the update revision in all,
+/// and available. Where claims follow revisions, a replica is at
 /// one when its claims are too, and has left one when the first of them has.
 pub fn counted<'a>(
     view: &SetView<'a>,
     pods: &BTreeMap<i32, &'a PodEntry>,
+    settled: i32,
     revisions: &Revisions<'_>,
     now: Timestamp,
 ) -> StatefulSetStatus {
@@ -23,8 +25,8 @@ pub fn counted<'a>(
     let follows = follows_revisions(view);
     let min_ready_seconds = min_ready_seconds(set);
     let (current, update) = (name_of(&revisions.current), name_of(&revisions.update));
-    let (mut replicas, mut ready, mut available) = (0, 0, 0);
-    let (mut at_current, mut at_update) = (0, 0);
+    let (mut replicas, mut ready, mut available) = (settled, settled, settled);
+    let (mut at_current, mut at_update) = (if current == update { settled } else { 0 }, settled);
     for pod in pods.values() {
         replicas += i32::from(pod.is_created);
         ready += i32::from(pod.is_ready);

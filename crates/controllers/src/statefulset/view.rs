@@ -5,7 +5,7 @@
 //! the set wants them) is worked out once and kept until something it depends on changes: with 5,000 pods
 //! and one event, 4,999 answers stand. The view decides nothing; [`super::plan`] does.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -25,107 +25,18 @@ use super::decision::Notice;
 use super::memory::Memory;
 use super::repair::{self, Checked};
 use super::revisions;
+use super::settled::Settled;
+use super::status::min_ready_seconds;
 use reconcile::barrier::{Horizon, Removed};
 use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
 
+pub use self::pod_entry::{Phase, PodEntry};
+
+mod pod_entry;
+
 /// The label that says at which revision a pod was made.
 pub const REVISION_LABEL: &str = "controller-revision-hash";
-
-/// `status.phase` of a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the API's own")]
-pub enum Phase {
-    /// None yet, or one that nobody knows.
-    Unknown,
-    Pending,
-    Running,
-    Succeeded,
-    Failed,
-}
-
-/// A pod and what decisions ask of it.
-#[derive(Debug)]
-pub struct PodEntry {
-    /// The pod.
-    pub pod: Arc<Pod>,
-    /// The number at the end of its name; -1 where there is none.
-    pub ordinal: i32,
-    /// Its phase.
-    pub phase: Phase,
-    /// True when it has a phase at all: the API gives one to each pod it takes in.
-    pub is_created: bool,
-    /// True when it runs and its condition `Ready` is `True`.
-    pub is_ready: bool,
-    /// Since when, where its status says so.
-    pub ready_since: Option<Timestamp>,
-    /// True when it is ready or was since it was made, as far as is known; in doubt it was.
-    pub has_been_ready: bool,
-    /// True when its deletion was asked for.
-    pub is_terminating: bool,
-    checked: OnceCell<Checked>,
-}
-
-impl PodEntry {
-    fn new(pod: Arc<Pod>, has_been_ready: bool) -> PodEntry {
-        let phase = match model::pod::phase(&pod) {
-            "Pending" => Phase::Pending,
-            "Running" => Phase::Running,
-            "Succeeded" => Phase::Succeeded,
-            "Failed" => Phase::Failed,
-            _ => Phase::Unknown,
-        };
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        PodEntry {
-            ordinal: ordinal::parse(name).map_or(-1, |(_, ordinal)| ordinal),
-            phase,
-            is_created: !model::pod::phase(&pod).is_empty(),
-            is_ready: phase == Phase::Running && model::pod::is_ready(&pod),
-            ready_since: model::pod::ready_since(&pod),
-            has_been_ready: has_been_ready || model::pod::has_been_ready(&pod),
-            is_terminating: meta::is_terminating(&pod.metadata),
-            checked: OnceCell::new(),
-            pod,
-        }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        self.pod.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// Its uid.
-    pub fn uid(&self) -> &str {
-        self.pod.metadata.uid.as_deref().unwrap_or_default()
-    }
-
-    /// The name of the revision it was made at; empty where it says none.
-    pub fn revision(&self) -> &str {
-        let labels = self.pod.metadata.labels.as_ref();
-        labels.and_then(|labels| labels.get(REVISION_LABEL)).map_or("", String::as_str)
-    }
-
-    /// The moment from which it counts as available; `None` while it is not ready.
-    pub fn available_from(&self, min_ready_seconds: i32) -> Option<Timestamp> {
-        if !self.is_ready {
-            return None;
-        }
-        model::pod::available_from(&self.pod, min_ready_seconds)
-    }
-
-    /// True when it has been ready for long enough.
-    pub fn is_available(&self, min_ready_seconds: i32, now: Timestamp) -> bool {
-        if min_ready_seconds == 0 {
-            return self.is_ready;
-        }
-        self.available_from(min_ready_seconds).is_some_and(|from| from <= now)
-    }
-
-    /// True when it is available and stays.
-    pub fn is_healthy(&self, min_ready_seconds: i32, now: Timestamp) -> bool {
-        !self.is_terminating && self.is_available(min_ready_seconds, now)
-    }
-}
 
 /// The pods that one set owns.
 #[derive(Debug, Default)]
@@ -134,6 +45,17 @@ pub struct OwnedPods {
     pub members: BTreeMap<i32, PodEntry>,
     /// Those that are called something else.
     pub strays: BTreeMap<String, Arc<Pod>>,
+    /// Which of the members need no look; worked out while plans are made.
+    settled: RefCell<Settled>,
+    #[cfg(test)]
+    none_settled: RefCell<Settled>,
+}
+
+impl OwnedPods {
+    fn forget_all_checks(&mut self) {
+        self.members.values_mut().for_each(|entry| entry.checked = OnceCell::new());
+        self.settled.get_mut().unsettle_all();
+    }
 }
 
 /// A set, what follows from its specification alone, and what is remembered about it.
@@ -206,8 +128,13 @@ pub struct View {
     orphans: ByName<PodEntry>,
     claims: ByName<Arc<PersistentVolumeClaim>>,
     revisions: ByName<Arc<ControllerRevision>>,
+    /// Names of the revisions of each owner, by its uid; in the heap of no uid those that nobody owns.
+    revisions_of: HashMap<String, BTreeSet<(String, String)>>,
     horizon: Horizon,
     none: OwnedPods,
+    /// Plans settle nothing and look at every pod: what they say must be the same.
+    #[cfg(test)]
+    pub(super) looks_at_all: std::cell::Cell<bool>,
 }
 
 /// Which sets an event touched.
@@ -290,17 +217,17 @@ impl Picture for View {
                 match change {
                     Change::Reset(revisions, _) => {
                         self.revisions = ByName::default();
-                        for revision in revisions {
-                            self.revisions.insert(&revision.metadata.clone(), revision);
-                        }
+                        self.revisions_of.clear();
+                        revisions.into_iter().for_each(|revision| self.put_revision(revision));
                         self.touch_all(&mut touched);
                     }
                     Change::Apply(revision) => {
                         self.touch_owner(&revision.metadata, &mut touched);
-                        self.revisions.insert(&revision.metadata.clone(), revision);
+                        self.take_revision(&revision.metadata);
+                        self.put_revision(revision);
                     }
                     Change::Delete(revision) => {
-                        self.revisions.remove(&revision.metadata);
+                        self.take_revision(&revision.metadata);
                         self.touch_owner(&revision.metadata, &mut touched);
                     }
                 }
@@ -392,7 +319,7 @@ impl View {
             Some(known) if known.set.spec == set.spec && known.extra == extra => SetEntry { set, ..known },
             known => {
                 if let Some(pods) = metadata.uid.as_ref().and_then(|uid| self.owned.get_mut(uid)) {
-                    pods.members.values_mut().for_each(|entry| entry.checked = OnceCell::new());
+                    pods.forget_all_checks();
                 }
                 SetEntry::new(set, extra, known.map(|known| known.memory).unwrap_or_default())
             }
@@ -411,6 +338,7 @@ impl View {
             Some(owner) if owner.kind == StatefulSet::KIND => {
                 let owned = self.owned.entry(owner.uid.clone()).or_default();
                 if entry.ordinal >= 0 && ordinal::pod_name(&owner.name, entry.ordinal) == entry.name() {
+                    owned.settled.get_mut().unsettle(entry.ordinal);
                     owned.members.insert(entry.ordinal, entry);
                 } else {
                     owned.strays.insert(entry.name().to_owned(), pod);
@@ -432,15 +360,39 @@ impl View {
             && let Some((_, number)) = ordinal::parse(name)
         {
             owned.members.remove(&number);
+            owned.settled.get_mut().forget(number);
         }
         if owned.members.is_empty() && owned.strays.is_empty() {
             self.owned.remove(&owner.uid);
         }
     }
 
+    fn put_revision(&mut self, revision: Arc<ControllerRevision>) {
+        let owner = meta::controller_of(&revision.metadata).map(|owner| owner.uid.clone());
+        let (namespace, name) = names(&revision.metadata);
+        let name = (namespace.to_owned(), name.to_owned());
+        self.revisions_of.entry(owner.unwrap_or_default()).or_default().insert(name);
+        self.revisions.insert(&revision.metadata.clone(), revision);
+    }
+
+    fn take_revision(&mut self, metadata: &ObjectMeta) {
+        let Some(known) = self.revisions.remove(metadata) else { return };
+        let owner = meta::controller_of(&known.metadata).map_or("", |owner| &owner.uid);
+        let (namespace, name) = names(&known.metadata);
+        if let Some(owned) = self.revisions_of.get_mut(owner) {
+            owned.remove(&(namespace.to_owned(), name.to_owned()));
+            if owned.is_empty() {
+                self.revisions_of.remove(owner);
+            }
+        }
+    }
+
     /// A pod touches its owner and the set whose name it bears: it may be adopted, or stand in the way.
     fn touch_pod(&self, pod: &Pod, touched: &mut Touched) {
-        self.touch_owner(&pod.metadata, touched);
+        // An orphan is only ever adopted by the set whose name it bears.
+        if meta::controller_of(&pod.metadata).is_some() {
+            self.touch_owner(&pod.metadata, touched);
+        }
         let (namespace, name) = names(&pod.metadata);
         if let Some((parent, _)) = ordinal::parse(name)
             && self.sets.get(namespace, parent).is_some()
@@ -478,27 +430,27 @@ impl View {
     fn touch_claim(&mut self, metadata: &ObjectMeta, touched: &mut Touched) {
         let (namespace, name) = names(metadata);
         let Some((stem, number)) = ordinal::parse(name) else { return };
-        for (set_name, entry) in self.sets.in_namespace(namespace) {
-            let template = stem.strip_suffix(set_name.as_str()).and_then(|stem| stem.strip_suffix('-'));
-            let templates = entry.set.spec.volume_claim_templates.as_ref();
-            let is_ours = templates
-                .into_iter()
-                .flatten()
-                .any(|claim| template.is_some() && claim.metadata.name.as_deref() == template);
-            if !is_ours {
+        // Both the template's name and the set's may have hyphens.
+        for (at, _) in stem.match_indices('-') {
+            let (template, set_name) = (&stem[..at], &stem[at + 1..]);
+            let Some(entry) = self.sets.get(namespace, set_name) else { continue };
+            let templates = entry.set.spec.volume_claim_templates.iter().flatten();
+            if !templates.into_iter().any(|claim| claim.metadata.name.as_deref() == Some(template)) {
                 continue;
             }
             touched.insert(ObjectKey::new(namespace, set_name));
             let uid = entry.set.metadata.uid.as_deref().unwrap_or_default();
-            if let Some(pod) = self.owned.get_mut(uid).and_then(|pods| pods.members.get_mut(&number)) {
+            if let Some(owned) = self.owned.get_mut(uid)
+                && let Some(pod) = owned.members.get_mut(&number)
+            {
                 pod.checked = OnceCell::new();
+                owned.settled.get_mut().unsettle(number);
             }
         }
     }
 
     fn forget_all_checks(&mut self) {
-        let members = self.owned.values_mut().flat_map(|owned| owned.members.values_mut());
-        members.for_each(|entry| entry.checked = OnceCell::new());
+        self.owned.values_mut().for_each(OwnedPods::forget_all_checks);
     }
 }
 
@@ -540,14 +492,46 @@ impl<'a> SetView<'a> {
         self.view.claims.get(self.namespace(), name)
     }
 
-    /// All revisions of the set's namespace.
+    /// The revisions that the set owns, and those of its namespace that nobody does.
     pub fn revisions(&self) -> impl Iterator<Item = &'a Arc<ControllerRevision>> {
-        self.view.revisions.in_namespace(self.namespace()).map(|(_, revision)| revision)
+        let (view, namespace) = (self.view, self.namespace());
+        let uid = self.entry.set.metadata.uid.as_deref().filter(|uid| !uid.is_empty());
+        let own = uid.and_then(|uid| view.revisions_of.get(uid)).into_iter().flatten();
+        let beginning = (namespace.to_owned(), String::new());
+        let loose =
+            view.revisions_of.get("").into_iter().flat_map(move |loose| loose.range(beginning.clone()..));
+        let loose = loose.take_while(move |(of, _)| of == namespace);
+        own.chain(loose).filter_map(|(namespace, name)| view.revisions.get(namespace, name))
     }
 
     /// The revision of this name.
     pub fn revision(&self, name: &str) -> Option<&'a Arc<ControllerRevision>> {
         self.view.revisions.get(self.namespace(), name)
+    }
+
+    /// The members of which nothing has to be done, nor anything be waited for, at this revision.
+    pub fn settled(&self, update: &str, now: Timestamp) -> Ref<'a, Settled> {
+        let min_ready_seconds = min_ready_seconds(&self.entry.set);
+        let is_settled = |ordinal: i32| {
+            let pod = self.pods.members.get(&ordinal);
+            pod.is_some_and(|pod| {
+                pod.revision() == update
+                    && pod.is_healthy(min_ready_seconds, now)
+                    && pod.is_created
+                    && self.entry.ordinals.contains(ordinal)
+                    && !pod.is_specified_for_deletion()
+                    && self.checked(pod).is_as_wanted(update)
+            })
+        };
+        #[cfg(test)]
+        if self.view.looks_at_all.get() {
+            let mut none = Settled::default();
+            self.pods.members.keys().for_each(|ordinal| none.unsettle(*ordinal));
+            *self.pods.none_settled.borrow_mut() = none;
+            return self.pods.none_settled.borrow();
+        }
+        self.pods.settled.borrow_mut().settle(update, is_settled);
+        self.pods.settled.borrow()
     }
 
     /// What of a pod is not as the set wants it; worked out once until something it depends on changes.

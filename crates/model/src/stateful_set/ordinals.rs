@@ -4,6 +4,8 @@
 //! The place of an ordinal among the wanted ones is its slot; partitions count slots. Questions are answered
 //! from the ranges, so that they cost the same for three replicas and for five thousand.
 
+use std::ops::RangeInclusive;
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 
 use super::Reserved;
@@ -40,6 +42,12 @@ impl Ordinals {
     /// True when the ordinal is one of them.
     pub fn contains(&self, ordinal: i32) -> bool {
         ordinal >= self.start && i64::from(ordinal) < self.end && !self.is_reserved(ordinal)
+    }
+
+    /// The first ordinal and the last that can be one of them; `None` where none is wanted.
+    pub fn span(&self) -> Option<RangeInclusive<i32>> {
+        let last = i32::try_from(self.end - 1).ok()?;
+        (last >= self.start).then(|| self.start..=last)
     }
 
     /// They, in their order.

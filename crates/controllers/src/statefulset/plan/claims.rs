@@ -62,7 +62,7 @@ impl<'a> Sync<'a> {
             Strategy::RollingUpdate => rollout::partition(self.set).unwrap_or_default(),
             Strategy::OnDelete | Strategy::Recreate => 0,
         };
-        let slots = (0..).zip(self.ordinals.iter()).filter(|(slot, _)| *slot >= partition);
+        let slots = self.open_slots().filter(|(slot, _)| *slot >= partition);
         let mut pods: Vec<_> =
             slots.map(|(slot, ordinal)| (slot, self.pods.get(&ordinal).copied())).collect();
         pods.reverse();

@@ -2,7 +2,7 @@
 //!
 //! The primary goes last, and never without a chance for another pod to take its label first.
 
-use model::stateful_set::{SPECIFIED_DELETE_LABEL, replicas};
+use model::stateful_set::replicas;
 
 use super::super::decision::{DeleteReason, Pacing, PodWrite, Preparation};
 use super::super::revisions::name_of;
@@ -38,13 +38,13 @@ impl<'a> Sync<'a> {
     /// go in place of the highest ones, and their gap stays.
     pub(super) fn reserve_specified(&mut self) -> Flow {
         let staying = self.pods.values().filter(|pod| !pod.is_terminating).count();
+        let staying = staying + usize::try_from(self.settled.count()).unwrap_or_default();
         let wanted = usize::try_from(replicas(self.set)).unwrap_or_default();
         let surplus = staying.saturating_sub(wanted);
         let mut reserved = self.extra.reserved.clone();
-        let specified =
-            self.pods.values().rev().filter(|pod| {
-                self.ordinals.contains(pod.ordinal) && !pod.is_terminating && is_specified(pod)
-            });
+        let specified = self.pods.values().rev().filter(|pod| {
+            self.ordinals.contains(pod.ordinal) && !pod.is_terminating && pod.is_specified_for_deletion()
+        });
         let before = reserved.clone();
         for pod in specified.take(surplus) {
             reserved = reserved.with(pod.ordinal);
@@ -108,7 +108,7 @@ impl<'a> Sync<'a> {
                 && self.ordinals.contains(other.ordinal)
                 && other.is_healthy(self.min_ready_seconds, self.now)
         };
-        if !self.pods.values().copied().any(|other| is_successor(&other)) {
+        if self.settled.count() == 0 && !self.pods.values().copied().any(|other| is_successor(&other)) {
             return false;
         }
         let until = self.plan.memory.primary_until(pod.uid(), self.now);
@@ -124,8 +124,8 @@ impl<'a> Sync<'a> {
             return;
         }
         let partition = rollout::partition(self.set).unwrap_or_default();
-        let mut pods: Vec<(i32, Option<&'a PodEntry>)> = (0..)
-            .zip(self.ordinals.iter())
+        let mut pods: Vec<(i32, Option<&'a PodEntry>)> = self
+            .open_slots()
             .map(|(slot, ordinal)| {
                 (slot, self.pods.get(&ordinal).copied().filter(|_| !self.busy.contains(&ordinal)))
             })
@@ -173,10 +173,4 @@ impl<'a> Sync<'a> {
         let at_or_above = pods.iter().filter(|(slot, _)| *slot >= partition);
         at_or_above.filter_map(|(_, pod)| *pod).any(|pod| self.is_behind(pod))
     }
-}
-
-/// True for a pod whose deletion was specified by its label.
-fn is_specified(pod: &PodEntry) -> bool {
-    let labels = pod.pod.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(SPECIFIED_DELETE_LABEL)).is_some_and(|value| value == "true")
 }

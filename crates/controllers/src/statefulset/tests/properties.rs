@@ -1,7 +1,9 @@
 //! Properties over random histories: what must never be planned, and that a fair world comes to rest.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use client::Change;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -12,9 +14,11 @@ use serde_json::json;
 use super::script::{live, new_set};
 use super::world::World;
 use crate::statefulset::decision::{ClaimWrite, DeleteReason, Plan, PodWrite};
+use crate::statefulset::view::Event;
 use model::stateful_set::{
     ClaimUpdates, Extra, Ordinals, PRIMARY_LABEL_ANNOTATION, Reserved, SPECIFIED_DELETE_LABEL, replicas,
 };
+use reconcile::picture::Picture as _;
 
 /// Largest number of replicas in a history: small enough to run thousands, large enough for every order.
 const REPLICAS_MAX: i32 = 5;
@@ -327,6 +331,8 @@ proptest! {
         for happening in &happenings {
             happen(&mut world, happening);
             let plan = world.plan("web").expect("the set exists");
+            let by_looking_at_all = world.plan_by_looking_at_all("web").expect("the set exists");
+            prop_assert_eq!(&plan, &by_looking_at_all);
             check_safety(&world, &plan, is_ordered);
         }
         check_convergence(&mut world);
@@ -361,6 +367,25 @@ fn what_was_checked_of_a_pod_is_checked_again_when_its_claim_changes() {
     let plan = world.plan("web").expect("the set exists");
     let ordinals: Vec<i32> = plan.steps.iter().map(|step| step.ordinal).collect();
     assert_eq!(ordinals, [1], "{plan}");
+}
+
+#[test]
+fn a_claim_touches_its_set_where_both_names_have_hyphens() {
+    let mut set = new_set("my-web");
+    set["spec"]["volumeClaimTemplates"] = json!([{ "metadata": { "name": "a-b" }, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } },
+        } }]);
+    let mut world = World::new();
+    world.put_set(serde_json::from_value(set).expect("is a set"));
+    let touched = |name: &str, world: &mut World| {
+        let claim = json!({ "metadata": { "name": name, "namespace": "default" } });
+        let claim: PersistentVolumeClaim = serde_json::from_value(claim).expect("is a claim");
+        world.view.apply(Event::Claims(Change::Apply(Arc::new(claim)))).len()
+    };
+    assert_eq!(touched("a-b-my-web-0", &mut world), 1);
+    for other in ["b-my-web-0", "a-b-web-0", "a-b-my-web", "my-web-0"] {
+        assert_eq!(touched(other, &mut world), 0, "{other}");
+    }
 }
 
 /// Not a benchmark: it fails only if a plan for one change looks at everything anew many times over.

@@ -67,6 +67,14 @@ impl World {
         Some(plan(&view, self.now))
     }
 
+    /// The same, made by looking at every pod.
+    pub(super) fn plan_by_looking_at_all(&self, set: &str) -> Option<Plan> {
+        self.view.looks_at_all.set(true);
+        let plan = self.plan(set);
+        self.view.looks_at_all.set(false);
+        plan
+    }
+
     // Writes, as the API does them.
 
     fn stamp<K: Typed>(&mut self, object: &mut K) {
