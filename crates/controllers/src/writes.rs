@@ -3,7 +3,7 @@
 //! Each is guarded by the uid that was decided about and noted in the barrier, so that a late or repeated
 //! plan does no harm. No choices here.
 
-use client::{Body, Client, DeleteOptions, PatchKind, Precondition, Reply, Target, Typed, Verb};
+use client::{Body, Client, DeleteOptions, PatchKind, Reply, Target, Typed, Verb};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::meta;
 use model::resource::GroupVersionKind;
@@ -60,6 +60,44 @@ pub async fn adopt<K: Typed>(
     Ok(())
 }
 
+/// Makes `owner` the one that manages an object, and has the object wait for this finalizer.
+pub async fn adopt_with_finalizer<K: Typed>(
+    client: &Client,
+    owner: &ObjectMeta,
+    kind: &GroupVersionKind,
+    object: &Named,
+    finalizer: &str,
+    barrier: &mut Barrier,
+) -> Result<(), Status> {
+    let reference = meta::owner_reference(owner, kind);
+    let metadata = json!({
+        "uid": object.uid, "ownerReferences": [reference], "finalizers": [finalizer],
+    });
+    let namespace = owner.namespace.as_deref().unwrap_or_default();
+    let patch = json!({ "metadata": metadata });
+    let patched = client.patch::<K>(namespace, &object.name, "", PatchKind::StrategicMerge, patch);
+    barrier.wrote(&*patched.await?);
+    Ok(())
+}
+
+/// Takes a finalizer off an object. One that is gone, or another by now, has none.
+pub async fn remove_finalizer<K: Typed>(
+    client: &Client,
+    namespace: &str,
+    object: &Named,
+    finalizer: &str,
+    barrier: &mut Barrier,
+) -> Result<(), Status> {
+    let metadata = json!({ "uid": object.uid, "$deleteFromPrimitiveList/finalizers": [finalizer] });
+    let patch = json!({ "metadata": metadata });
+    match client.patch::<K>(namespace, &object.name, "", PatchKind::StrategicMerge, patch).await {
+        Ok(patched) => barrier.wrote(&*patched),
+        Err(status) if status.is_not_found() || status.is_conflict() => {}
+        Err(status) => return Err(status),
+    }
+    Ok(())
+}
+
 /// Takes an owner off an object.
 pub async fn release<K: Typed>(
     client: &Client,
@@ -86,14 +124,24 @@ pub async fn delete<K: Typed>(
     object: &Named,
     barrier: &mut Barrier,
 ) -> Result<(), Status> {
+    delete_with::<K>(client, namespace, object, DeleteOptions::default(), barrier).await
+}
+
+/// Deletes an object in some way, if it is still the one that was decided about.
+pub async fn delete_with<K: Typed>(
+    client: &Client,
+    namespace: &str,
+    object: &Named,
+    mut options: DeleteOptions,
+    barrier: &mut Barrier,
+) -> Result<(), Status> {
     let target = Target {
         resource: K::resource(),
         namespace: namespace.to_owned(),
         name: object.name.clone(),
         subresource: "",
     };
-    let precondition = Precondition { uid: Some(object.uid.clone()), resource_version: None };
-    let options = DeleteOptions { precondition, ..DeleteOptions::default() };
+    options.precondition.uid = Some(object.uid.clone());
     let removed = Removed {
         resource: K::URL_PATH_SEGMENT,
         namespace: namespace.to_owned(),

@@ -11,6 +11,8 @@ pub mod clock;
 pub mod duration;
 pub mod encoded;
 pub mod field;
+pub mod indexes;
+pub mod job;
 pub mod meta;
 pub mod names;
 pub mod node_selector;

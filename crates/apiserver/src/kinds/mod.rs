@@ -15,6 +15,10 @@ mod endpoint_slice;
 mod endpoints;
 mod event;
 mod events_event;
+mod job;
+mod job_check;
+mod job_policy_check;
+mod job_status_check;
 mod lease;
 mod namespace;
 mod node;
@@ -59,6 +63,7 @@ pub fn all() -> Vec<&'static Kind> {
         &deployment::DEPLOYMENT,
         &replica_set::REPLICA_SET,
         &stateful_set::STATEFUL_SET,
+        &job::JOB,
         &lease::LEASE,
         &endpoint_slice::ENDPOINT_SLICE,
         &events_event::EVENTS_EVENT,

@@ -74,13 +74,13 @@ impl Api {
         let mut review = Review::new(Operation::Create, &address, cx, options.dry_run);
         self.admission.mutate(self, &mut review, &mut object, None).await?;
         kind.strategy.default(&mut object);
-        kind.strategy.prepare_create(&mut object);
-        let mut errors = if kind.strategy.is_review() {
-            Vec::new()
-        } else {
+        let is_review = kind.strategy.is_review();
+        if !is_review {
+            // First: what a kind makes of a new object may hold its uid.
             metadata::stamp_new(&mut object, kind, self.new_uid(), self.now());
-            metadata::validate(&object, kind)
-        };
+        }
+        kind.strategy.prepare_create(&mut object);
+        let mut errors = if is_review { Vec::new() } else { metadata::validate(&object, kind) };
         errors.extend(kind.strategy.validate_create(&object));
         if !errors.is_empty() {
             return Err(Status::invalid(&kind.gvk, &name, &errors));

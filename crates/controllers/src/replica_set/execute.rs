@@ -12,17 +12,13 @@ use k8s_openapi::api::core::v1::Pod;
 use model::clock::Clock;
 use model::status::Status;
 use reconcile::barrier::Barrier;
-use reconcile::recorder::{EventKind, Recorder, reference_to};
+use reconcile::recorder::{Recorder, reference_to};
 use reconcile::runner::Outcome;
-use tokio::task::JoinSet;
 
 use super::plan::{self, Plan};
 use super::{set_kind, status};
-use crate::writes::{self, Named};
-
-/// Writes of one plan under way at once. A create takes a few milliseconds, most of it waiting for a group
-/// commit; 64 of them in flight fill commits at well over 500 creates a second.
-const IN_FLIGHT_MAX: usize = 64;
+use crate::pod_writes::PodWriter;
+use crate::writes;
 
 /// A plan and the set it was made for.
 pub struct Task {
@@ -63,17 +59,12 @@ pub async fn execute(executor: Executor, task: Task) -> Outcome {
     Outcome { barrier, error: done.err().map(Into::into) }
 }
 
-#[derive(Clone)]
 struct Writer {
     executor: Executor,
     set: Arc<ReplicaSet>,
 }
 
 impl Writer {
-    fn tell(&self, kind: EventKind, reason: &str, message: String) {
-        self.executor.recorder.record(reference_to(&*self.set), kind, reason, message);
-    }
-
     async fn carry_out(&self, plan: Plan, barrier: &mut Barrier) -> Result<(), WriteError> {
         let (client, owner) = (&self.executor.client, &self.set.metadata);
         for pod in &plan.release {
@@ -90,10 +81,17 @@ impl Writer {
                 done => done.map_err(refused("adopt a pod"))?,
             }
         }
+        let pods = PodWriter {
+            client: client.clone(),
+            recorder: self.executor.recorder.clone(),
+            about: reference_to(&*self.set),
+            namespace: owner.namespace.clone().unwrap_or_default(),
+        };
         let (what, reason, done) = if plan.create > 0 {
-            ("create pods", "FailedCreate", self.create(plan.create, barrier).await)
+            let alike = std::iter::repeat_n(Arc::new(plan::pod_of(&self.set)), plan.create);
+            ("create pods", "FailedCreate", pods.create(alike, barrier).await.all())
         } else {
-            ("delete pods", "FailedDelete", self.delete(plan.delete, barrier).await)
+            ("delete pods", "FailedDelete", pods.delete(plan.delete, barrier).await.all())
         };
         if let Some(mut status) = plan.status {
             if let Err(refusal) = &done
@@ -109,86 +107,5 @@ impl Writer {
             }
         }
         done.map_err(refused(what))
-    }
-
-    /// One pod, then two, then four ...: a quota or a broken webhook is met by a few calls, not by all.
-    async fn create(&self, count: usize, barrier: &mut Barrier) -> Result<(), Status> {
-        let pod = Arc::new(plan::pod_of(&self.set));
-        let (mut left, mut batch) = (count, 1);
-        while left > 0 {
-            let size = batch.min(left);
-            let creates = (0..size).map(|_| {
-                let (writer, pod) = (self.clone(), Arc::clone(&pod));
-                async move { writer.create_one(&pod).await }
-            });
-            at_once(creates, barrier).await?;
-            left -= size;
-            batch *= 2;
-        }
-        Ok(())
-    }
-
-    async fn create_one(self, pod: &Pod) -> (Barrier, Result<(), Status>) {
-        let mut barrier = Barrier::default();
-        let done = match self.executor.client.create(pod).await {
-            Ok(created) => {
-                barrier.wrote(&*created);
-                let name = created.metadata.name.as_deref().unwrap_or_default();
-                self.tell(EventKind::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
-                Ok(())
-            }
-            Err(refusal) if writes::is_namespace_terminating(&refusal) => Err(refusal),
-            Err(refusal) => {
-                self.tell(EventKind::Warning, "FailedCreate", format!("Error creating: {refusal}"));
-                Err(refusal)
-            }
-        };
-        (barrier, done)
-    }
-
-    async fn delete(&self, pods: Vec<Named>, barrier: &mut Barrier) -> Result<(), Status> {
-        let deletes = pods.into_iter().map(|pod| {
-            let writer = self.clone();
-            async move { writer.delete_one(&pod).await }
-        });
-        at_once(deletes, barrier).await
-    }
-
-    async fn delete_one(self, pod: &Named) -> (Barrier, Result<(), Status>) {
-        let mut barrier = Barrier::default();
-        let namespace = self.set.metadata.namespace.as_deref().unwrap_or_default();
-        let done = match writes::delete::<Pod>(&self.executor.client, namespace, pod, &mut barrier).await {
-            Ok(()) => {
-                self.tell(EventKind::Normal, "SuccessfulDelete", format!("Deleted pod: {}", pod.name));
-                Ok(())
-            }
-            Err(refusal) if refusal.is_not_found() => Ok(()),
-            Err(refusal) => {
-                self.tell(EventKind::Warning, "FailedDelete", format!("Error deleting: {refusal}"));
-                Err(refusal)
-            }
-        };
-        (barrier, done)
-    }
-}
-
-/// Runs writes beside each other, [`IN_FLIGHT_MAX`] at once; all of them, whatever fails. Gives the first
-/// refusal.
-async fn at_once<F>(writes: impl Iterator<Item = F>, barrier: &mut Barrier) -> Result<(), Status>
-where
-    F: Future<Output = (Barrier, Result<(), Status>)> + Send + 'static,
-{
-    let (mut writes, mut running, mut first) = (writes, JoinSet::new(), Ok(()));
-    loop {
-        while running.len() < IN_FLIGHT_MAX
-            && let Some(write) = writes.next()
-        {
-            running.spawn(write);
-        }
-        let Some(finished) = running.join_next().await else { return first };
-        let (written, done) =
-            finished.unwrap_or_else(|error| (Barrier::default(), Err(Status::internal(error))));
-        barrier.merge(written);
-        first = first.and(done);
     }
 }

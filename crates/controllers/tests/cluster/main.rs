@@ -5,6 +5,7 @@ mod deployments;
 mod disruption;
 mod endpoints;
 mod garbage;
+mod jobs;
 mod mirroring;
 mod namespaces;
 mod nodes;

@@ -13,6 +13,8 @@ const RULES: &[(&str, &str, MergeStrategy)] = &[
     ("apps.v1.DeploymentStatus", "conditions", by("type")),
     ("apps.v1.ReplicaSetStatus", "conditions", by("type")),
     ("apps.v1.StatefulSetStatus", "conditions", by("type")),
+    ("batch.v1.JobSchedulingConfiguration", "resourceClaims", by("name")),
+    ("batch.v1.JobStatus", "conditions", by("type")),
     ("core.v1.Container", "env", by("name")),
     ("core.v1.Container", "ports", by("containerPort")),
     ("core.v1.Container", "volumeDevices", by("devicePath")),

@@ -6,8 +6,9 @@
 //! A kind is served when it is listed here; the definitions it refers to come along by themselves.
 
 use k8s_openapi::api::{
-    apps::v1 as apps, autoscaling::v1 as autoscaling, coordination::v1 as coordination, core::v1 as core,
-    discovery::v1 as discovery, events::v1 as events, policy::v1 as policy, storage::v1 as storage,
+    apps::v1 as apps, autoscaling::v1 as autoscaling, batch::v1 as batch, coordination::v1 as coordination,
+    core::v1 as core, discovery::v1 as discovery, events::v1 as events, policy::v1 as policy,
+    storage::v1 as storage,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::SchemaGenerator;
@@ -94,6 +95,7 @@ listed! {
     apps::Deployment = "io.k8s.api.apps.v1.Deployment",
     apps::ReplicaSet = "io.k8s.api.apps.v1.ReplicaSet",
     apps::ControllerRevision = "io.k8s.api.apps.v1.ControllerRevision",
+    batch::Job = "io.k8s.api.batch.v1.Job",
     storage::StorageClass = "io.k8s.api.storage.v1.StorageClass",
     discovery::EndpointSlice = "io.k8s.api.discovery.v1.EndpointSlice",
     events::Event = "io.k8s.api.events.v1.Event",

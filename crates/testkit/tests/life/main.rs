@@ -11,6 +11,7 @@ mod disruption;
 mod dns;
 mod down;
 mod foresight;
+mod jobs;
 mod pods;
 mod probes;
 mod restart;

@@ -2,7 +2,7 @@
 
 use crate::schema::{Type, definitions, raw};
 
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 21] = [
     "core.v1.Namespace",
     "core.v1.Node",
     "core.v1.Pod",
@@ -18,6 +18,7 @@ const KINDS: [&str; 20] = [
     "apps.v1.ReplicaSet",
     "apps.v1.StatefulSet",
     "apps.v1.ControllerRevision",
+    "batch.v1.Job",
     "storage.v1.StorageClass",
     "discovery.v1.EndpointSlice",
     "events.v1.Event",

@@ -1,0 +1,75 @@
+//! Jobs, CronJobs and DaemonSets as a user sees them.
+
+use crate::space::{IDLE, Space};
+
+fn job(name: &str, fields: &str, script: &str) -> String {
+    format!(
+        "{{apiVersion: batch/v1, kind: Job, metadata: {{name: {name}}}, spec: {{{fields} \
+         template: {{spec: {{restartPolicy: Never, terminationGracePeriodSeconds: 0, containers: \
+         [{{name: c, image: busybox, command: [sh, -c, '{script}']}}]}}}}}}}}"
+    )
+}
+
+#[test]
+fn an_indexed_job_runs_to_its_end_and_each_pod_knows_its_index() {
+    let Some(space) = Space::new() else { return };
+    let fields = "completionMode: Indexed, completions: 3, parallelism: 2,";
+    space.apply(&job("sum", fields, "echo index $JOB_COMPLETION_INDEX of $(hostname)"));
+    space.run(&["wait", "--for=condition=complete", "job/sum", "--timeout=80s"]);
+    assert_eq!(space.value("job/sum", "{.status.completedIndexes}"), "0-2");
+    assert_eq!(space.value("job/sum", "{.status.succeeded}"), "3");
+    let logs = space.run(&["logs", "-l", "job-name=sum", "--tail=-1"]);
+    for index in 0..3 {
+        assert!(logs.contains(&format!("index {index} of sum-{index}")), "{logs}");
+    }
+    assert!(!space.run(&["logs", "job/sum"]).is_empty());
+    let table = space.run(&["get", "job", "sum", "--no-headers"]);
+    let cells: Vec<&str> = table.split_whitespace().take(3).collect();
+    assert_eq!(cells, ["sum", "Complete", "3/3"]);
+    assert!(space.run(&["get", "all"]).contains("job.batch/sum"));
+    let described = space.run(&["describe", "job", "sum"]);
+    for part in ["Completed Indexes:  0-2", "0 Active (0 Ready) / 3 Succeeded / 0 Failed", "Job completed"] {
+        assert!(described.contains(part), "{part} in {described}");
+    }
+    space.run(&["delete", "job", "sum", "--timeout=60s"]);
+    space.wait("its pods are gone", || space.names("pods").is_empty());
+}
+
+#[test]
+fn a_job_that_fails_is_tried_again_inside_its_pod_or_ends_at_its_limit() {
+    let Some(space) = Space::new() else { return };
+    space.apply(&job("never", "backoffLimit: 0,", "exit 3"));
+    space.run(&["wait", "--for=condition=failed", "job/never", "--timeout=80s"]);
+    let reason = "{.status.conditions[?(@.type==\"Failed\")].reason}";
+    assert_eq!(space.value("job/never", reason), "BackoffLimitExceeded");
+    assert_eq!(space.value("job/never", "{.status.failed}"), "1");
+    let create = ["create", "job", "once", "--image=busybox", "--", "sh", "-c", "echo done"];
+    space.run(&create);
+    space.run(&["wait", "--for=condition=complete", "job/once", "--timeout=80s"]);
+    assert_eq!(space.run(&["logs", "job/once"]), "done");
+    let again = "{apiVersion: batch/v1, kind: Job, metadata: {name: again}, spec: {template: {spec: \
+                 {restartPolicy: OnFailure, terminationGracePeriodSeconds: 0, volumes: [{name: v, emptyDir: {}}], \
+                 containers: [{name: c, image: busybox, volumeMounts: [{name: v, mountPath: /v}], \
+                 command: [sh, -c, 'test -e /v/x || { touch /v/x; exit 1; }']}]}}}}";
+    space.apply(again);
+    space.run(&["wait", "--for=condition=complete", "job/again", "--timeout=80s"]);
+    assert_eq!(space.names("pods").iter().filter(|name| name.starts_with("again-")).count(), 1);
+    let restarts = "{.items[0].status.containerStatuses[0].restartCount}";
+    let path = format!("jsonpath={restarts}");
+    assert_eq!(space.run(&["get", "pods", "-l", "job-name=again", "-o", &path]), "1");
+}
+
+#[test]
+fn a_running_job_is_suspended_and_deleted_without_a_trace() {
+    let Some(space) = Space::new() else { return };
+    let manifest = job("long", "", "sleep 1000").replace("[sh, -c, 'sleep 1000']", IDLE);
+    space.apply(&manifest);
+    space.wait_value("job/long", "{.status.ready}", "1");
+    space.run(&["patch", "job", "long", "-p", r#"{"spec":{"suspend":true}}"#]);
+    space.wait("no pod is left", || space.names("pods").is_empty());
+    assert_eq!(space.value("job/long", "{.status.failed}"), "", "a suspension is no failure");
+    space.run(&["patch", "job", "long", "-p", r#"{"spec":{"suspend":false}}"#]);
+    space.wait_value("job/long", "{.status.ready}", "1");
+    space.run(&["delete", "job", "long", "--cascade=foreground", "--timeout=60s"]);
+    assert!(space.names("pods").is_empty());
+}
