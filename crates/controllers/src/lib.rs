@@ -16,6 +16,7 @@
 //! its recorder's task.
 
 pub mod api_resource;
+pub mod cron_job;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoint_mirroring;
@@ -24,7 +25,7 @@ pub mod garbage_collector;
 pub mod job;
 pub mod namespace;
 pub mod node_lifecycle;
-pub mod pod_index;
+pub mod owned_index;
 pub mod pod_writes;
 pub mod replica_set;
 pub mod service_account;

@@ -8,6 +8,8 @@ mod cells;
 mod check;
 mod config_map;
 mod controller_revision;
+mod cron_job;
+mod cron_job_check;
 mod deployment;
 mod deployment_check;
 mod describe;
@@ -63,6 +65,7 @@ pub fn all() -> Vec<&'static Kind> {
         &deployment::DEPLOYMENT,
         &replica_set::REPLICA_SET,
         &stateful_set::STATEFUL_SET,
+        &cron_job::CRON_JOB,
         &job::JOB,
         &lease::LEASE,
         &endpoint_slice::ENDPOINT_SLICE,

@@ -157,16 +157,16 @@ pub fn condition(kind: &str, holds: bool, reason: &str, message: &str, now: Time
 /// Puts a condition into the status, in place of another that says something else; true when that is news.
 /// That something does not hold is only worth saying where it did.
 pub fn set(status: &mut JobStatus, new: JobCondition) -> bool {
-    let all = status.conditions.get_or_insert_default();
     let says = |one: &JobCondition| (one.status.clone(), one.reason.clone(), one.message.clone());
-    match all.iter_mut().find(|one| one.type_ == new.type_) {
+    let known = status.conditions.iter_mut().flatten().find(|one| one.type_ == new.type_);
+    match known {
         Some(one) if says(one) == says(&new) => false,
         Some(one) => {
             *one = new;
             true
         }
         None if new.status == "True" => {
-            all.push(new);
+            status.conditions.get_or_insert_default().push(new);
             true
         }
         None => false,

@@ -13,7 +13,7 @@ use model::{job, meta, pod};
 use super::ending::Ending;
 use super::facts::{Facts, is_failed};
 use super::failure_policy::judge;
-use crate::pod_index::Pods;
+use crate::owned_index::Pods;
 use crate::writes::Named;
 
 /// Most pods that the status names at once: their uids take less than 20 KB.

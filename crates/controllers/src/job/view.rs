@@ -20,7 +20,7 @@ use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
 
 use super::backoff::{Backoff, Ended};
-use crate::pod_index::{PodIndex, Pods};
+use crate::owned_index::{OwnedIndex, Pods};
 
 /// Everything that can happen to the view.
 #[derive(Debug, Clone)]
@@ -60,13 +60,13 @@ struct Entry {
 #[derive(Debug)]
 pub struct View {
     jobs: HashMap<String, BTreeMap<String, Entry>>,
-    pods: PodIndex,
+    pods: OwnedIndex<Pod>,
     horizon: Horizon,
 }
 
 impl Default for View {
     fn default() -> View {
-        View { jobs: HashMap::new(), pods: PodIndex::new(Job::KIND, matters), horizon: Horizon::default() }
+        View { jobs: HashMap::new(), pods: OwnedIndex::new(Job::KIND, matters), horizon: Horizon::default() }
     }
 }
 
@@ -177,7 +177,7 @@ impl View {
     }
 
     fn touch_all(&self, touched: &mut BTreeSet<Key>) {
-        for (_, one) in self.pods.all() {
+        for one in self.pods.all() {
             self.touch(one, touched);
         }
         for (namespace, jobs) in &self.jobs {
@@ -219,16 +219,14 @@ impl Picture for View {
                 self.horizon.observe(&change);
                 match change {
                     Change::Reset(pods, _) => {
-                        self.pods.clear();
-                        pods.into_iter().for_each(|one| self.pods.insert(one));
+                        self.pods.reset(pods);
                         self.touch_all(&mut touched);
                     }
                     Change::Apply(one) => {
                         if let Some(known) = self.pods.remove(&ObjectKey::of(&*one)) {
                             self.touch(&known, &mut touched);
                         }
-                        self.pods.insert(Arc::clone(&one));
-                        if self.pods.get(&ObjectKey::of(&*one)).is_some() {
+                        if self.pods.insert(Arc::clone(&one)) {
                             self.touch(&one, &mut touched);
                         }
                     }

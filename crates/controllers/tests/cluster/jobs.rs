@@ -2,7 +2,7 @@
 
 use client::{Change, Propagation, Scope, reflect};
 use futures::StreamExt;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use model::job;
 use serde_json::{Value, json};
@@ -122,5 +122,49 @@ async fn a_failing_job_stops_at_its_limit_and_pods_of_a_deleted_job_are_let_go()
                 })
         })
         .await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cron_job_makes_a_job_for_each_moment_and_keeps_as_many_as_it_says() {
+    let mut cluster = Cluster::start().await;
+    start(&mut cluster);
+    let (client, clock, ready, stop) = cluster.inputs();
+    cluster.run(controllers::cron_job::run(client, clock, ready, stop));
+    let ends = end_pods(&cluster, "Succeeded");
+    let manifest = json!({
+        "metadata": { "name": "tick", "namespace": "default" },
+        "spec": {
+            "schedule": "* * * * *", "successfulJobsHistoryLimit": 1,
+            "jobTemplate": { "spec": manifest(&json!({}))["spec"] },
+        },
+    });
+    cluster.create::<CronJob>(manifest).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        cluster.clock.skip(60);
+        // Any change makes the controller look at the clock: it sleeps by that of the machine.
+        let patch = json!({ "metadata": { "annotations": { "round": seen.len().to_string() } } });
+        cluster.patch::<CronJob>("tick", "", patch).await;
+        let jobs = cluster
+            .until::<Job>("the job of a new moment is complete", |jobs| {
+                jobs.iter()
+                    .any(|(name, one)| !seen.contains(name) && job::condition(one, "Complete").is_some())
+            })
+            .await;
+        seen.extend(jobs.into_keys());
+    }
+    cluster.until::<Job>("one is kept", |jobs| jobs.len() == 1).await;
+    let found = cluster
+        .until::<CronJob>("its list is empty", |found| {
+            let status = found["default/tick"].status.clone().unwrap_or_default();
+            status.active.is_none() && status.last_successful_time.is_some()
+        })
+        .await;
+    assert!(found["default/tick"].status.as_ref().is_some_and(|status| status.last_schedule_time.is_some()));
+    ends.abort();
+    cluster.delete::<CronJob>("default", "tick", Propagation::Background).await;
+    cluster.until::<Job>("its jobs go with it", |jobs| jobs.is_empty()).await;
+    cluster.until::<Pod>("and their pods", |pods| pods.is_empty()).await;
     cluster.stop().await;
 }

@@ -66,6 +66,7 @@ const OWN_NAMES: &[(&str, &str, &str)] = &[
     ),
     ("apps.v1.StatefulSetSpec", "podManagementPolicy", "v1.PodManagementPolicyType"),
     ("apps.v1.StatefulSetUpdateStrategy", "type", "v1.StatefulSetUpdateStrategyType"),
+    ("batch.v1.CronJobSpec", "concurrencyPolicy", "v1.ConcurrencyPolicy"),
     ("batch.v1.JobCondition", "status", "v1.ConditionStatus"),
     ("batch.v1.JobCondition", "type", "v1.JobConditionType"),
     ("batch.v1.JobSpec", "completionMode", "v1.CompletionMode"),

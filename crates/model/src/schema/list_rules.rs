@@ -26,6 +26,7 @@ const RULES: &[(&str, &str, ListRule)] = &[
     ("apps.v1.ReplicaSetStatus", "conditions", Keyed(&["type"])),
     ("apps.v1.StatefulSetSpec", "volumeClaimTemplates", Atomic),
     ("apps.v1.StatefulSetStatus", "conditions", Keyed(&["type"])),
+    ("batch.v1.CronJobStatus", "active", Atomic),
     ("batch.v1.JobSchedulingConfiguration", "resourceClaims", Keyed(&["name"])),
     ("batch.v1.JobStatus", "conditions", Atomic),
     ("batch.v1.PodFailurePolicy", "rules", Atomic),

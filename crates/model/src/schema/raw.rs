@@ -96,6 +96,7 @@ listed! {
     apps::ReplicaSet = "io.k8s.api.apps.v1.ReplicaSet",
     apps::ControllerRevision = "io.k8s.api.apps.v1.ControllerRevision",
     batch::Job = "io.k8s.api.batch.v1.Job",
+    batch::CronJob = "io.k8s.api.batch.v1.CronJob",
     storage::StorageClass = "io.k8s.api.storage.v1.StorageClass",
     discovery::EndpointSlice = "io.k8s.api.discovery.v1.EndpointSlice",
     events::Event = "io.k8s.api.events.v1.Event",

@@ -351,6 +351,7 @@ fn start_controllers(
     start.keep("the ReplicaSet controller", controllers::replica_set::run);
     start.keep("the Deployment controller", controllers::deployment::run);
     start.keep("the Job controller", controllers::job::run);
+    start.keep("the CronJob controller", controllers::cron_job::run);
     start.keep("the endpoints controller", controllers::endpoints::run);
     start.keep("the endpoint mirroring controller", controllers::endpoint_mirroring::run);
     start.keep("the node lifecycle controller", controllers::node_lifecycle::run);

@@ -73,3 +73,29 @@ fn a_running_job_is_suspended_and_deleted_without_a_trace() {
     space.run(&["delete", "job", "long", "--cascade=foreground", "--timeout=60s"]);
     assert!(space.names("pods").is_empty());
 }
+
+#[test]
+fn a_cron_job_makes_jobs_by_the_clock_and_by_hand() {
+    let Some(space) = Space::new() else { return };
+    let create =
+        ["create", "cronjob", "tick", "--image=busybox", "--schedule=* * * * *", "--", "echo", "tock"];
+    space.run(&create);
+    space.run(&["create", "job", "by-hand", "--from=cronjob/tick"]);
+    space.run(&["wait", "--for=condition=complete", "job/by-hand", "--timeout=80s"]);
+    assert_eq!(space.run(&["logs", "job/by-hand"]), "tock");
+    let owner = "{.metadata.ownerReferences[0].name}";
+    assert_eq!(space.value("job/by-hand", owner), "tick");
+    space.wait("the clock has made a job", || {
+        space.names("jobs").iter().any(|name| name.starts_with("tick-"))
+    });
+    assert!(!space.value("cronjob/tick", "{.status.lastScheduleTime}").is_empty());
+    space.run(&["patch", "cronjob", "tick", "-p", r#"{"spec":{"suspend":true}}"#]);
+    let table = space.run(&["get", "cj", "tick", "--no-headers"]);
+    assert!(table.contains("* * * * *") && table.contains("True"), "{table}");
+    let refused =
+        space.kubectl(&["create", "cronjob", "no", "--image=busybox", "--schedule=TZ=UTC * * * * *"]);
+    assert!(refused.stderr.contains("use timeZone field instead"), "{}", refused.stderr);
+    assert!(space.run(&["describe", "cronjob", "tick"]).contains("Created job tick-"));
+    space.run(&["delete", "cronjob", "tick", "--timeout=60s"]);
+    space.wait("its jobs are gone", || space.names("jobs").is_empty() && space.names("pods").is_empty());
+}

@@ -2,7 +2,7 @@
 
 use crate::schema::{Type, definitions, raw};
 
-const KINDS: [&str; 21] = [
+const KINDS: [&str; 22] = [
     "core.v1.Namespace",
     "core.v1.Node",
     "core.v1.Pod",
@@ -19,6 +19,7 @@ const KINDS: [&str; 21] = [
     "apps.v1.StatefulSet",
     "apps.v1.ControllerRevision",
     "batch.v1.Job",
+    "batch.v1.CronJob",
     "storage.v1.StorageClass",
     "discovery.v1.EndpointSlice",
     "events.v1.Event",
