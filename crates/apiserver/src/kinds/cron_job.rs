@@ -104,7 +104,10 @@ impl Strategy for CronJob {
             cells::age(object, now),
             cells::joined_field(containers, "name").into(),
             cells::joined_field(containers, "image").into(),
-            selector_cell(object.at("spec.jobTemplate.spec.selector")),
+            match object.at("spec.jobTemplate.spec.selector") {
+                Value::Null => cells::NONE.into(),
+                selector => selector_cell(selector),
+            },
         ]
     }
 }

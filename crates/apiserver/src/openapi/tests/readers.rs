@@ -49,7 +49,7 @@ fn resolved<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
 
 #[test]
 fn patch_of_every_kind_lists_the_parameters_that_kubectl_looks_for() {
-    for kind in kinds::all() {
+    for kind in kinds::all().into_iter().filter(|kind| !kind.strategy.is_review()) {
         let document = document(&group_root(kind));
         for parameter in ["fieldValidation", "dryRun", "fieldManager", "force"] {
             let (group, version, name) = (&kind.gvk.group, &kind.gvk.version, &kind.gvk.kind);

@@ -200,7 +200,8 @@ fn every_field_has_a_type_that_is_checked() {
         "WorkloadPodGroupDisruptionMode.single",
         "WorkloadPodGroupSchedulingPolicy.basic",
     ];
-    let mut expected = vec!["ControllerRevision.data"];
+    let mut expected =
+        vec!["StatefulSetForecast.end", "StatefulSetReviewSpec.manifest", "ControllerRevision.data"];
     expected.extend(empty);
     expected.push("ManagedFieldsEntry.fieldsV1");
     assert_eq!(anything, expected);
