@@ -1,5 +1,6 @@
-//! What every cluster has from its first moment: its namespaces, the default StorageClass, the `kubernetes`
-//! Service ([`crate::kubernetes_service`]). Idempotent: what is there already is left as it is.
+//! What every cluster has from its first moment: its namespaces, the default StorageClass, the two
+//! PriorityClasses of the system, the `kubernetes` Service ([`crate::kubernetes_service`]). Idempotent: what
+//! is there already is left as it is.
 
 use std::net::Ipv4Addr;
 
@@ -8,6 +9,7 @@ use model::status::Status;
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::kinds::priority_class::SYSTEM_CLASSES;
 use crate::kubernetes_service;
 use crate::request::{Address, Context, Input, User, WriteOptions};
 
@@ -24,6 +26,10 @@ pub async fn ensure(api: &Api, advertise_address: Ipv4Addr, port: u16) -> Result
     for namespace in NAMESPACES {
         create(api, ("", "v1", "serviceaccounts"), namespace, json!({"metadata": {"name": "default"}}))
             .await?;
+    }
+    for (name, value, description) in SYSTEM_CLASSES {
+        let class = json!({"metadata": {"name": name}, "value": value, "description": description});
+        create(api, ("scheduling.k8s.io", "v1", "priorityclasses"), "", class).await?;
     }
     let class = json!({
         "metadata": {

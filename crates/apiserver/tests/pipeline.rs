@@ -460,3 +460,73 @@ async fn a_review_of_no_set_is_refused_with_the_fields_that_are_wrong() {
         assert!(status.message.contains(field), "{field} is not named: {}", status.message);
     }
 }
+
+#[tokio::test]
+async fn a_pod_has_the_priority_of_its_class_and_no_other() {
+    let (_api, client) = cluster().await;
+    let classes = || Target {
+        resource: GroupVersionResource::constant("scheduling.k8s.io", "v1", "priorityclasses"),
+        namespace: String::new(),
+        name: String::new(),
+        subresource: "",
+    };
+    let class = |name: &str, value: i64, more: Value| {
+        let mut class = json!({"metadata": {"name": name}, "value": value});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            class[key] = value.clone();
+        }
+        client.call(Verb::Create, classes(), Body::Object(class))
+    };
+    let asked = |name: &str, spec: Value| {
+        let mut pod = pod(name);
+        for (key, value) in spec.as_object().into_iter().flatten() {
+            pod["spec"][key] = value.clone();
+        }
+        create(&client, "pods", "default", pod)
+    };
+    let got = |pod: Value| {
+        let spec = &pod["spec"];
+        (spec["priorityClassName"].clone(), spec["priority"].clone(), spec["preemptionPolicy"].clone())
+    };
+    let plain = got(asked("plain", json!({})).await.expect("creates"));
+    assert_eq!(plain, (Value::Null, json!(0), json!("PreemptLowerPriority")));
+    let critical = json!({"priorityClassName": "system-cluster-critical", "priority": 2_000_000_000});
+    let critical = got(asked("critical", critical).await.expect("creates"));
+    assert_eq!(critical.1, json!(2_000_000_000));
+
+    class("polite", 500, json!({"preemptionPolicy": "Never"})).await.expect("creates");
+    let named = json!({"priorityClassName": "polite"});
+    let polite = got(asked("polite", named).await.expect("creates"));
+    assert_eq!(polite, (json!("polite"), json!(500), json!("Never")));
+    for (spec, expected) in [
+        (json!({"priorityClassName": "none"}), "no PriorityClass with name none was found"),
+        (
+            json!({"priorityClassName": "polite", "priority": 501}),
+            "the integer value of priority (501) must not be provided in pod spec; priority admission \
+             controller computed 500 from the given PriorityClass name",
+        ),
+        (
+            json!({"priority": 7}),
+            "the integer value of priority (7) must not be provided in pod spec; priority admission \
+             controller computed 0 from the given PriorityClass name",
+        ),
+        (
+            json!({"priorityClassName": "polite", "preemptionPolicy": "PreemptLowerPriority"}),
+            "the string value of PreemptionPolicy (PreemptLowerPriority) must not be provided in pod spec; \
+             priority admission controller computed Never from the given PriorityClass name",
+        ),
+    ] {
+        let refused = asked("refused", spec).await.expect_err("is refused");
+        assert_eq!(refused.message, format!("pods \"refused\" is forbidden: {expected}"));
+    }
+
+    class("usual", 10, json!({"globalDefault": true})).await.expect("creates");
+    let second = class("second", 5, json!({"globalDefault": true})).await.expect_err("is refused");
+    assert_eq!(
+        second.message,
+        "priorityclasses.scheduling.k8s.io \"second\" is forbidden: PriorityClass usual is already marked as \
+         default. Only one default can exist"
+    );
+    let usual = got(asked("usual", json!({})).await.expect("creates"));
+    assert_eq!((usual.0, usual.1), (json!("usual"), json!(10)));
+}

@@ -30,5 +30,6 @@ pub mod pod_writes;
 pub mod replica_set;
 pub mod service_account;
 pub mod statefulset;
+pub mod taint_eviction;
 pub mod volumes;
 pub mod writes;

@@ -29,5 +29,6 @@ pub mod schema;
 pub mod selector;
 pub mod stateful_set;
 pub mod status;
+pub mod taint;
 pub mod time_zone;
 pub mod volume;

@@ -31,6 +31,11 @@ pub trait Picture: Send + 'static {
         true
     }
 
+    /// How urgent a key is: of those that wait, those of the highest rank are decided about first.
+    fn rank(&self, _key: &Self::Key) -> i64 {
+        0
+    }
+
     /// True when each kind has sent its first picture.
     fn is_synced(&self) -> bool {
         self.kinds().iter().all(|kind| self.horizon().knows(kind))

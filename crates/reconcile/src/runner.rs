@@ -212,7 +212,8 @@ impl<C: Controller> State<C> {
 
     fn apply(&mut self, event: Event<C>) {
         for key in self.view.apply(event) {
-            self.queue.add(key);
+            let rank = self.view.rank(&key);
+            self.queue.add(key, rank);
         }
     }
 
@@ -223,7 +224,7 @@ impl<C: Controller> State<C> {
             let held = barriers.get_mut(key).is_some_and(|barrier| !view.lift(barrier));
             if !held {
                 barriers.remove(key);
-                queue.add(key.clone());
+                queue.add(key.clone(), view.rank(key));
             }
             held
         });
@@ -257,7 +258,7 @@ impl<C: Controller> State<C> {
     fn decide(&mut self, key: Key<C>) {
         let decision = self.controller.decide(&mut self.view, &key, self.clock.now());
         if let Some(pause) = decision.requeue_after {
-            self.queue.add_at(key.clone(), Instant::now() + pause);
+            self.queue.add_at(key.clone(), self.view.rank(&key), Instant::now() + pause);
         }
         match decision.plan {
             Some(plan) => {
@@ -283,13 +284,14 @@ impl<C: Controller> State<C> {
         }
         // Decided about once more either way: events that came before the view was complete again would
         // otherwise be the last for a while.
+        let rank = self.view.rank(&key);
         match outcome.error {
             None => {
                 self.queue.forget(&key);
-                self.queue.add(key);
+                self.queue.add(key, rank);
             }
             Some(error) => {
-                let pause = self.queue.add_after_failure(key.clone(), Instant::now());
+                let pause = self.queue.add_after_failure(key.clone(), rank, Instant::now());
                 let error = Chain(error.as_ref());
                 tracing::warn!(controller = C::NAME, %key, ?pause, "will be tried again: {error}");
             }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use client::{Change, Typed};
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use model::encoded::Revision;
 use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
 use serde_json::{Value, json};
 
-use crate::plan::plan;
+use crate::plan::{Plan, plan};
 use crate::view::{Event, View};
 
 pub(crate) fn typed<K: Typed>(value: Value) -> Arc<K> {
@@ -38,6 +39,7 @@ pub(crate) fn view_with(
     view.apply(Event::Volumes(reset::<PersistentVolume>(volumes)));
     view.apply(Event::Classes(reset::<StorageClass>(vec![class])));
     view.apply(Event::Namespaces(reset::<Namespace>(vec![])));
+    view.apply(Event::Budgets(reset::<PodDisruptionBudget>(vec![])));
     view.apply(Event::Pods(reset::<Pod>(pods)));
     assert!(view.is_synced());
     view
@@ -53,10 +55,20 @@ pub(crate) fn pod(name: &str, cpu: &str) -> Value {
            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}})
 }
 
+/// What is decided about a pod, without what is said about preemption.
+pub(crate) fn decision(view: &View, name: &str) -> String {
+    let plan = plan(view, &ObjectKey::new("default", name)).expect("a plan");
+    without_preemption(&plan)
+}
+
+/// A plan's text without what is said about preemption.
+pub(crate) fn without_preemption(plan: &Plan) -> String {
+    plan.to_string().split(" preemption: ").next().unwrap_or_default().to_owned()
+}
+
 #[track_caller]
 pub(crate) fn decides(view: &View, name: &str, expected: &str) {
-    let plan = plan(view, &ObjectKey::new("default", name)).expect("a plan");
-    assert_eq!(plan.to_string(), expected);
+    assert_eq!(decision(view, name), expected);
 }
 
 /// A node in a zone, with room for ten pods.

@@ -1,12 +1,16 @@
 //! The scheduler: which node a pod runs on.
 //!
-//! A controller of pods without a node, in the house's shape: [`view`] knows nodes, pods and volumes,
-//! [`plan`] filters and scores, [`execute`] binds through the API. It must never talk to a node and never
-//! move a pod that has one.
+//! A controller of pods without a node, the most important first, in the house's shape: [`view`] knows nodes,
+//! pods and volumes, [`plan`] filters and scores, [`execute`] binds through the API. It must never talk to a
+//! node and never move a pod that has one.
 //!
 //! A pod whose claims wait for their first consumer is placed in two steps: on the chosen node each takes a
 //! volume that is there, whose object gets a reference to it, or gets the node as an annotation; the volume
 //! controller binds or makes their volumes, and when that is seen the pod is bound.
+//!
+//! A pod that fits nowhere may have less important ones removed ([`preemption`]): it is promised the room on
+//! their node (`status.nominatedNodeName`), which nobody of its rank or below is then given, and is bound when
+//! they have gone.
 //!
 //! Read next: [`plan`] (the decision), [`filters`] and [`scores`] (the plug-ins), [`request`] (what a pod
 //! asks for), [`affinity`] and [`spread`] (what it asks of other pods, looked up in counts that are kept).
@@ -18,6 +22,7 @@ pub mod filters;
 mod fixtures;
 mod neighbours;
 pub mod plan;
+pub mod preemption;
 pub mod request;
 pub mod scores;
 pub mod selection;
@@ -58,6 +63,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken
         runner::watch(&client, Event::Volumes),
         runner::watch(&client, Event::Classes),
         runner::watch(&client, Event::Namespaces),
+        runner::watch(&client, Event::Budgets),
     ];
     let scheduler = Scheduler { executor: Executor { client, recorder } };
     tokio::join!(runner::run(scheduler, View::default(), events, clock, ready, stop), writer.run());

@@ -2,27 +2,29 @@
 //!
 //! Pure. The same picture gives the same plan: of equally good nodes the first by name is taken.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
-use model::pod;
 use model::volume::BOUND_BY_CONTROLLER;
+use model::{meta, pod};
 use reconcile::recorder::reference_to;
 use reconcile::runner::ObjectKey;
 use serde::Serialize;
 
 use crate::affinity::{Affinity, Supposed};
-use crate::filters::{self, Candidate, Cause, Refusal, Subject};
+use crate::filters::{Candidate, Cause, Refusal, Subject};
+use crate::preemption::{self, Preemption};
 use crate::request::Request;
 use crate::scores::{self, Counts};
 use crate::selection;
 use crate::spread::Spread;
 use crate::supply::{self, Source};
 use crate::terms::Demands;
-use crate::view::View;
+use crate::view::{View, priority};
 use crate::volumes::{self, Claims};
 
 /// What to do about a pod.
@@ -62,6 +64,29 @@ pub enum Plan {
         known: bool,
         /// What stands in its way.
         causes: BTreeSet<Cause>,
+        /// It was promised room that it will not have.
+        loses_promise: bool,
+    },
+    /// It fits nowhere, but would where these are removed.
+    Preempt {
+        /// The pod.
+        #[serde(skip)]
+        pod: Arc<Pod>,
+        /// Where it is promised room.
+        node: String,
+        /// Who has to go from there, the most important first.
+        #[serde(skip)]
+        victims: Vec<Arc<Pod>>,
+        /// Less important pods that were promised room there, and are not any more.
+        #[serde(skip)]
+        displaced: Vec<Arc<Pod>>,
+        /// Why it fits nowhere, as its condition and its event say it.
+        message: String,
+    },
+    /// Those who have to go for it are on their way.
+    Await {
+        /// Where it is promised room.
+        node: String,
     },
     /// Its claims are being provided for.
     Wait {
@@ -73,7 +98,12 @@ pub enum Plan {
 impl Plan {
     /// True when there is nothing to write.
     pub fn is_quiet(&self) -> bool {
-        matches!(self, Plan::Wait { .. } | Plan::Unschedulable { known: true, .. })
+        matches!(
+            self,
+            Plan::Wait { .. }
+                | Plan::Await { .. }
+                | Plan::Unschedulable { known: true, loses_promise: false, .. }
+        )
     }
 }
 
@@ -88,6 +118,12 @@ impl fmt::Display for Plan {
                 write!(formatter, "{} on {node}", all.join(", "))
             }
             Plan::Unschedulable { message, .. } => write!(formatter, "unschedulable: {message}"),
+            Plan::Preempt { node, victims, .. } => {
+                let names: Vec<String> =
+                    victims.iter().map(|pod| meta::display_name(&pod.metadata)).collect();
+                write!(formatter, "remove {} from {node}", names.join(", "))
+            }
+            Plan::Await { node } => write!(formatter, "wait for those to go that leave {node}"),
             Plan::Wait { claims } => write!(formatter, "wait for {}", claims.join(", ")),
         }
     }
@@ -111,8 +147,10 @@ pub fn plan(view: &View, key: &ObjectKey) -> Option<Plan> {
     let claims = match volumes::claims(view, pod, key) {
         Ok(claims) => claims,
         Err(reason) => {
-            let causes = BTreeSet::from([Cause::Volumes]);
-            return Some(unschedulable(pod, format!("0/{nodes} nodes are available: {reason}."), causes));
+            let why = preemption::not_helpful(nodes);
+            let message = format!("0/{nodes} nodes are available: {reason}. preemption: {why}");
+            let loses_promise = view.nomination(key).is_some();
+            return Some(unschedulable(pod, message, BTreeSet::from([Cause::Volumes]), loses_promise));
         }
     };
     let request = Request::of(pod);
@@ -121,17 +159,56 @@ pub fn plan(view: &View, key: &ObjectKey) -> Option<Plan> {
     let spread = Spread::of(view.neighbours(), spec, demands, all);
     let subject =
         Subject { view, pod, spec, request: &request, claims: &claims, affinity: &affinity, spread: &spread };
-    let survey = survey(&subject, nodes);
-    let Some(node) = best(&subject, demands, &survey.found) else {
-        return Some(unschedulable(pod, message(nodes, &survey.refusals), survey.causes()));
+    let promised = view.nomination(key).filter(|node| {
+        let fits = |machine| preemption::fits(&subject, key, machine, view.taken(node), &[]).is_ok();
+        view.machine(node).is_some_and(fits)
+    });
+    let Some(node) = promised else {
+        let survey = survey(&subject, key, nodes);
+        return match best(&subject, demands, &survey.found) {
+            Some(node) => settle(view, pod, node, &claims),
+            None => Some(make_room(&subject, key, pod, &survey)),
+        };
     };
+    settle(view, pod, node, &claims)
+}
+
+/// Puts a pod on a node where it fits, once its claims are provided for.
+fn settle(view: &View, pod: &Arc<Pod>, node: &str, claims: &Claims) -> Option<Plan> {
     if !claims.open.is_empty() {
-        return provide(view, pod, node, &claims);
+        return provide(view, pod, node, claims);
     }
     if claims.under_way.is_empty() {
         return Some(Plan::Bind { pod: Arc::clone(pod), node: node.to_owned() });
     }
-    Some(Plan::Wait { claims: claims.under_way.into_iter().map(|(claim, _)| claim.name).collect() })
+    Some(Plan::Wait { claims: claims.under_way.iter().map(|(claim, _)| claim.name.clone()).collect() })
+}
+
+/// What to do about a pod that fits nowhere.
+fn make_room(subject: &Subject<'_>, key: &ObjectKey, pod: &Arc<Pod>, survey: &Survey<'_>) -> Plan {
+    let nodes = survey.refusals.len();
+    if nodes == 0 {
+        let message = "no nodes available to schedule pods".to_owned();
+        return unschedulable(pod, message, survey.causes(), false);
+    }
+    let view = subject.view;
+    let message = message(nodes, &survey.refusals);
+    let nominated = view.nomination(key);
+    match preemption::find(subject, key, &survey.refusals, nominated) {
+        Preemption::Of(sacrifice) => {
+            let displaced = view.lesser_guests(&sacrifice.node, priority(pod));
+            let (node, victims) = (sacrifice.node, sacrifice.victims);
+            Plan::Preempt { pod: Arc::clone(pod), node, victims, displaced, message }
+        }
+        Preemption::Awaited => Plan::Await { node: nominated.unwrap_or_default().to_owned() },
+        Preemption::NotEligible(why) => {
+            unschedulable(pod, format!("{message} preemption: {why}"), survey.causes(), false)
+        }
+        Preemption::InVain(why) => {
+            let message = format!("{message} preemption: {why}");
+            unschedulable(pod, message, survey.causes(), nominated.is_some())
+        }
+    }
 }
 
 /// What the filters say about the nodes.
@@ -151,27 +228,22 @@ impl Survey<'_> {
     }
 }
 
-fn survey<'a>(subject: &Subject<'a>, nodes: usize) -> Survey<'a> {
+fn survey<'a>(subject: &Subject<'a>, key: &ObjectKey, nodes: usize) -> Survey<'a> {
     let mut survey = Survey { found: Vec::new(), refusals: Vec::new() };
     let (enough, first) = (choice(nodes), first(subject.pod, nodes));
     let turned = subject.view.machines().skip(first).chain(subject.view.machines().take(first));
     for machine in turned {
         let name = selection::name(&machine.node);
-        let candidate = Candidate {
-            subject,
-            node: &machine.node,
-            allocatable: &machine.allocatable,
-            taken: subject.view.taken(name),
-            supposed: Supposed::default(),
-        };
-        match filters::refuse(&candidate) {
-            Some(refusal) => survey.refusals.push((name, refusal)),
-            None => {
-                survey.found.push((&*machine.node, scores::counts(&candidate)));
-                if survey.found.len() >= enough {
-                    break;
-                }
-            }
+        let taken = subject.view.taken(name);
+        if let Err(refusal) = preemption::fits(subject, key, machine, taken, &[]) {
+            survey.refusals.push((name, refusal));
+            continue;
+        }
+        let (node, allocatable, supposed) = (&*machine.node, &machine.allocatable, Supposed::default());
+        let counts = scores::counts(&Candidate { subject, node, allocatable, taken, supposed });
+        survey.found.push((node, counts));
+        if survey.found.len() >= enough {
+            break;
         }
     }
     survey
@@ -224,26 +296,21 @@ fn promise(mut volume: PersistentVolume, claim: &PersistentVolumeClaim) -> Persi
     volume
 }
 
-/// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`, sorted as upstream does.
+/// Why a pod fits on none of the nodes.
 fn message(nodes: usize, refusals: &[(&str, Refusal)]) -> String {
-    if nodes == 0 {
-        return "no nodes available to schedule pods".to_owned();
-    }
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<Cow<'_, str>, usize> = BTreeMap::new();
     for reason in refusals.iter().flat_map(|(_, refusal)| &refusal.reasons) {
-        *counts.entry(reason).or_default() += 1;
+        *counts.entry(Cow::Borrowed(reason)).or_default() += 1;
     }
-    let mut parts: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    parts.sort();
-    format!("0/{nodes} nodes are available: {}.", parts.join(", "))
+    preemption::available(nodes, &counts)
 }
 
-fn unschedulable(pod: &Arc<Pod>, message: String, causes: BTreeSet<Cause>) -> Plan {
+fn unschedulable(pod: &Arc<Pod>, message: String, causes: BTreeSet<Cause>, loses_promise: bool) -> Plan {
     let condition = pod::condition(pod, "PodScheduled");
     let known = condition.is_some_and(|condition| {
         condition.status == "False" && condition.message.as_deref() == Some(message.as_str())
     });
-    Plan::Unschedulable { pod: Arc::clone(pod), message, known, causes }
+    Plan::Unschedulable { pod: Arc::clone(pod), message, known, causes, loses_promise }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorTerm, PodSpec, Taint, Toleration};
-use model::node_selector;
+use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorTerm, PodSpec, Taint};
+use model::{node_selector, taint};
 
 /// True when the node is what `spec.nodeSelector` and required node affinity ask for.
 pub fn is_selected(spec: &PodSpec, node: &Node) -> bool {
@@ -50,22 +50,5 @@ pub fn untolerated<'a>(spec: &PodSpec, node: &'a Node, effects: &[&str]) -> Opti
 
 /// True when the pod has a toleration for this taint.
 pub fn is_tolerated(spec: &PodSpec, taint: &Taint) -> bool {
-    spec.tolerations.iter().flatten().any(|toleration| tolerates(toleration, taint))
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let effect = toleration.effect.as_deref().filter(|effect| !effect.is_empty());
-    let key = toleration.key.as_deref().filter(|key| !key.is_empty());
-    if effect.is_some_and(|effect| effect != taint.effect) || key.is_some_and(|key| key != taint.key) {
-        return false;
-    }
-    match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        None | Some("" | "Equal") => {
-            key.is_some()
-                && toleration.value.as_deref().unwrap_or_default()
-                    == taint.value.as_deref().unwrap_or_default()
-        }
-        Some(_) => false,
-    }
+    spec.tolerations.iter().flatten().any(|toleration| taint::tolerates(toleration, taint))
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use client::Change;
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
+use model::selector::Selector;
 use model::{meta, volume};
 use reconcile::barrier::{Horizon, Removed};
 use reconcile::picture::Picture;
@@ -22,7 +24,7 @@ use crate::neighbours::{Neighbours, Placed};
 use crate::request::{HostPort, Request};
 use crate::selection;
 use crate::supply::Free;
-use crate::terms::{Demands, Labels};
+use crate::terms::{self, Demands, Labels};
 
 mod kept;
 mod machines;
@@ -36,7 +38,11 @@ const KINDS: &[&str] = &[
     PersistentVolume::URL_PATH_SEGMENT,
     StorageClass::URL_PATH_SEGMENT,
     Namespace::URL_PATH_SEGMENT,
+    PodDisruptionBudget::URL_PATH_SEGMENT,
 ];
+
+/// Stands for a binding in a barrier: it removes a pod from those that wait.
+pub(crate) const BINDING: &str = "pods/binding";
 
 /// Everything that changes the picture.
 pub enum Event {
@@ -52,6 +58,8 @@ pub enum Event {
     Classes(Change<StorageClass>),
     /// Namespaces.
     Namespaces(Change<Namespace>),
+    /// Disruption budgets.
+    Budgets(Change<PodDisruptionBudget>),
 }
 
 /// What is taken of a node.
@@ -63,6 +71,30 @@ pub struct Taken {
     pub pods: i64,
     /// Ports of the host.
     pub host_ports: Vec<HostPort>,
+}
+
+impl Taken {
+    /// One more pod.
+    pub fn add(&mut self, request: &Request) {
+        for (name, amount) in &request.amounts {
+            *self.amounts.entry(name.clone()).or_default() += amount;
+        }
+        self.pods += 1;
+        self.host_ports.extend(request.host_ports.iter().cloned());
+    }
+
+    /// One pod less.
+    pub fn take_off(&mut self, request: &Request) {
+        for (name, amount) in &request.amounts {
+            *self.amounts.entry(name.clone()).or_default() -= amount;
+        }
+        self.pods -= 1;
+        for port in &request.host_ports {
+            if let Some(index) = self.host_ports.iter().position(|taken| taken == port) {
+                self.host_ports.swap_remove(index);
+            }
+        }
+    }
 }
 
 /// What one pod takes, and where.
@@ -81,6 +113,25 @@ struct Place {
 struct Waiting {
     pod: Arc<Pod>,
     demands: Demands,
+    /// The node that an earlier decision promised it, until the next one.
+    promised: Option<String>,
+}
+
+impl Waiting {
+    /// The node that it was promised room on.
+    fn nominated(&self) -> Option<&str> {
+        let status = self.pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref());
+        self.promised.as_deref().or(status).filter(|node| !node.is_empty())
+    }
+}
+
+/// A pod that has a place on a node.
+#[derive(Clone, Copy)]
+pub(crate) struct Tenant<'a> {
+    /// The pod.
+    pub pod: &'a Arc<Pod>,
+    /// What it takes.
+    pub request: &'a Request,
 }
 
 /// The picture.
@@ -89,6 +140,11 @@ pub struct View {
     machines: BTreeMap<String, Machine>,
     taken: HashMap<String, Taken>,
     places: BTreeMap<ObjectKey, Place>,
+    /// The pods with a place, by node.
+    tenants: HashMap<String, BTreeSet<ObjectKey>>,
+    /// Waiting pods that were promised room, by node.
+    nominated: HashMap<String, BTreeSet<ObjectKey>>,
+    budgets: BTreeMap<ObjectKey, Arc<PodDisruptionBudget>>,
     pending: BTreeMap<ObjectKey, Waiting>,
     neighbours: Neighbours,
     /// Pods that fitted nowhere, or wait for their claims: tried again when anything changes that may help.
@@ -124,6 +180,12 @@ impl Picture for View {
                 self.horizon.observe(&change);
                 return self.apply_namespaces(change);
             }
+            Event::Budgets(change) => {
+                self.horizon.observe(&change);
+                keep(&mut self.budgets, change, |budget| ObjectKey::of(budget));
+                // What may be broken makes no room.
+                return BTreeSet::new();
+            }
             Event::Claims(change) => {
                 self.horizon.observe(&change);
                 keep(&mut self.claims, change, |claim| ObjectKey::of(claim));
@@ -148,11 +210,21 @@ impl Picture for View {
         &self.horizon
     }
 
-    /// A pod that was bound leaves those that wait.
+    /// Important pods first.
+    fn rank(&self, key: &ObjectKey) -> i64 {
+        self.pending.get(key).map_or(0, |waiting| priority(&waiting.pod))
+    }
+
+    /// A pod that was bound leaves those that wait; one that was removed is at least on its way.
     fn is_gone(&self, removed: &Removed) -> bool {
         let key = ObjectKey::new(removed.namespace.clone(), removed.name.clone());
-        let uid = self.pending.get(&key).and_then(|waiting| waiting.pod.metadata.uid.as_deref());
-        uid != Some(removed.uid.as_str())
+        let is_it = |pod: &Pod| pod.metadata.uid.as_deref() == Some(removed.uid.as_str());
+        let waits = self.pending.get(&key).is_some_and(|waiting| is_it(&waiting.pod));
+        let lives = || {
+            let place = self.places.get(&key).filter(|place| is_it(&place.pod));
+            place.is_some_and(|place| !meta::is_terminating(&place.pod.metadata))
+        };
+        !waits && (removed.resource == BINDING || !lives())
     }
 }
 
@@ -206,6 +278,52 @@ impl View {
     /// A pod without a node, if it is still one, and what it demands of others.
     pub(crate) fn waiting(&self, key: &ObjectKey) -> Option<(&Arc<Pod>, &Demands)> {
         self.pending.get(key).map(|waiting| (&waiting.pod, &waiting.demands))
+    }
+
+    /// The node that a waiting pod was promised room on.
+    pub(crate) fn nomination(&self, key: &ObjectKey) -> Option<&str> {
+        self.pending.get(key)?.nominated()
+    }
+
+    /// Waiting pods other than `except` that were promised room on a node and are at least as important.
+    pub(crate) fn guests(&self, node: &str, least: i64, except: &ObjectKey) -> Vec<&Pod> {
+        let keys = self.nominated.get(node).into_iter().flatten().filter(|key| *key != except);
+        let pods = keys.filter_map(|key| self.pending.get(key)).map(|waiting| &*waiting.pod);
+        pods.filter(|pod| priority(pod) >= least).collect()
+    }
+
+    /// Waiting pods that were promised room on a node and are less important.
+    pub(crate) fn lesser_guests(&self, node: &str, than: i64) -> Vec<Arc<Pod>> {
+        let keys = self.nominated.get(node).into_iter().flatten();
+        let pods = keys.filter_map(|key| self.pending.get(key)).map(|waiting| &waiting.pod);
+        pods.filter(|pod| priority(pod) < than).cloned().collect()
+    }
+
+    /// The pods that have a place on a node.
+    pub(crate) fn tenants(&self, node: &str) -> impl Iterator<Item = Tenant<'_>> {
+        let keys = self.tenants.get(node).into_iter().flatten();
+        let places = keys.filter_map(|key| self.places.get(key));
+        places.map(|place| Tenant { pod: &place.pod, request: &place.request })
+    }
+
+    /// The disruption budgets that are about a pod.
+    pub(crate) fn budgets(&self, pod: &Pod) -> impl Iterator<Item = (&ObjectKey, &PodDisruptionBudget)> {
+        let labels = terms::labels(pod).clone();
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let all = self.budgets.range(ObjectKey::new(namespace.clone(), "")..);
+        let own = all.take_while(move |(key, _)| key.namespace == namespace);
+        let about = own.filter(move |(_, budget)| {
+            let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            let selector = selector.and_then(|selector| Selector::from_label_selector(selector).ok());
+            // An empty one would be about pods that nobody meant.
+            selector.is_some_and(|selector| !selector.is_everything() && selector.matches(&labels))
+        });
+        about.map(|(key, budget)| (key, &**budget))
+    }
+
+    /// A node with what it has.
+    pub(crate) fn machine(&self, name: &str) -> Option<&Machine> {
+        self.machines.get(name)
     }
 
     /// Every node, by name.
@@ -283,6 +401,11 @@ impl View {
     pub fn class(&self, name: &str) -> Option<&Arc<StorageClass>> {
         self.classes.get(name)
     }
+}
+
+/// How important a pod is.
+pub(crate) fn priority(pod: &Pod) -> i64 {
+    pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default().into()
 }
 
 /// The claim that a volume refers to.

@@ -6,6 +6,7 @@
 
 mod namespace_lifecycle;
 mod pod_defaults;
+mod priority;
 mod service_account;
 mod service_addresses;
 mod stateful_sets;
@@ -97,6 +98,7 @@ impl Chain {
         Chain(vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle),
             Box::new(service_account::ServiceAccount),
+            Box::new(priority::Priority),
             Box::new(pod_defaults::PodDefaults),
             Box::new(storage::DefaultStorageClass),
             Box::new(storage::StorageObjectInUseProtection),

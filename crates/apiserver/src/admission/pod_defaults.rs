@@ -1,4 +1,4 @@
-//! What every pod gets that did not ask otherwise: a priority, and five minutes on a node that is not ready.
+//! What every pod gets that did not ask otherwise: five minutes on a node that is not ready.
 
 use async_trait::async_trait;
 use model::status::Status;
@@ -25,12 +25,6 @@ impl Plugin for PodDefaults {
             return Ok(());
         }
         let Some(spec) = object["spec"].as_object_mut() else { return Ok(()) };
-        if spec.get("priority").is_none_or(Value::is_null) {
-            spec.insert("priority".to_owned(), 0.into());
-        }
-        if spec.get("preemptionPolicy").is_none_or(Value::is_null) {
-            spec.insert("preemptionPolicy".to_owned(), "PreemptLowerPriority".into());
-        }
         let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
         if tolerations.is_null() {
             *tolerations = json!([]);

@@ -31,6 +31,7 @@ mod pod_disruption_budget;
 mod pod_row;
 mod pod_spec;
 mod pod_update;
+pub(crate) mod priority_class;
 mod read;
 mod replica_set;
 mod replica_set_check;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<&'static Kind> {
         &endpoint_slice::ENDPOINT_SLICE,
         &events_event::EVENTS_EVENT,
         &pod_disruption_budget::POD_DISRUPTION_BUDGET,
+        &priority_class::PRIORITY_CLASS,
         &storage_class::STORAGE_CLASS,
         &stateful_set_review::STATEFUL_SET_REVIEW,
     ]

@@ -81,6 +81,10 @@ fn bound(old: &Value, node: &str, uid: &str, now: &Value, address: &Address) -> 
     }
     let mut pod = old.clone();
     pod["spec"]["nodeName"] = node.into();
+    // What it was promised it has now, here or elsewhere.
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
+    }
     let scheduled = json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": now });
     let conditions = &mut pod["status"]["conditions"];
     if !conditions.is_array() {

@@ -148,6 +148,14 @@ async fn kubectl_shows_every_kind_in_every_form() {
         ("set image sts/web c=nginx:9", "image updated"),
         ("cordon n1", "cordoned"),
         ("taint node n1 k=v:NoSchedule", "tainted"),
+        ("taint nodes n1 k=v:NoExecute", "tainted"),
+        (
+            "create priorityclass high --value=1000 --description=x",
+            "priorityclass.scheduling.k8s.io/high created",
+        ),
+        ("get priorityclasses", "system-node-critical"),
+        ("get pc high", "1000"),
+        ("describe pc high", "PreemptionPolicy:"),
         ("logs web-0 -c d --tail=3", "d tail=Some(3) previous=false"),
         ("get --raw /readyz", "ok"),
     ] {
@@ -158,6 +166,7 @@ async fn kubectl_shows_every_kind_in_every_form() {
         ("get svc --field-selector nope=1", "field label not supported: nope"),
         ("get foo", "the server doesn't have a resource type \"foo\""),
         ("auth whoami", "not enabled"),
+        ("create priorityclass vast --value=1000000001", "maximum allowed value of a user defined priority"),
         ("logs web-0 -c nope", "container nope is not valid for pod web-0"),
         ("exec web-0 -c nope -- ls", "container nope is not valid for pod web-0"),
         ("scale sts web --replicas=4 --current-replicas=9", "Expected replicas to be 9, was 2"),

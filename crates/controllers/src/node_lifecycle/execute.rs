@@ -1,9 +1,10 @@
-//! Writes a silent node's conditions and those of its pods, exactly as the plan says, and tells people.
+//! Writes a silent node's conditions, its taints and the conditions of its pods, exactly as the plan says,
+//! and tells people.
 
 use std::sync::Arc;
 
 use client::Client;
-use k8s_openapi::api::core::v1::{Node, NodeCondition};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use model::meta;
 use model::status::Status;
 use reconcile::barrier::Barrier;
@@ -26,6 +27,9 @@ pub enum WriteError {
     /// That of the node.
     #[error("write the conditions of a silent node")]
     Node(#[source] Status),
+    /// That of its taints.
+    #[error("write the taints of a node")]
+    Taints(#[source] Status),
     /// That of a pod.
     #[error("write that pod {pod} of a silent node is not ready")]
     Pod {
@@ -58,6 +62,9 @@ impl Executor {
         if let Some(conditions) = &task.plan.conditions {
             self.write_node(task, conditions.clone(), barrier).await.map_err(WriteError::Node)?;
         }
+        if let Some(taints) = &task.plan.taints {
+            self.write_taints(task, taints.clone(), barrier).await.map_err(WriteError::Taints)?;
+        }
         for pod in &task.plan.pods {
             match self.client.update_status(pod).await {
                 Ok(written) => {
@@ -72,6 +79,23 @@ impl Executor {
                     return Err(WriteError::Pod { pod, source });
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn write_taints(
+        &self,
+        task: &Task,
+        taints: Vec<Taint>,
+        barrier: &mut Barrier,
+    ) -> Result<(), Status> {
+        let mut node = (*task.node).clone();
+        node.spec.get_or_insert_default().taints = Some(taints);
+        match self.client.update(&node).await {
+            Ok(written) => barrier.wrote(&*written),
+            // What is written by somebody else is heard of.
+            Err(status) if status.is_not_found() || status.is_conflict() => {}
+            Err(status) => return Err(status),
         }
         Ok(())
     }

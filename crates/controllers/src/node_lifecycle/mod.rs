@@ -2,10 +2,13 @@
 //!
 //! A node's agent renews its Lease. When the controller has not seen that happen for [`plan::SILENCE_MAX`]
 //! by its own clock, it says of the node's conditions that nobody knows them, and of the node's pods that
-//! they are not ready, so that no service sends anybody there. It must never say that a node or a pod is
-//! well, that is the agent's to say, and it evicts nothing.
+//! they are not ready, so that no service sends anybody there. A node that is not ready, or unreachable, gets
+//! taints that say so: one that keeps new pods away and, in its turn ([`zones`]), one that makes those go
+//! that do not tolerate it. It must never say that a node or a pod is well, that is the agent's to say, and
+//! it evicts nothing itself ([`crate::taint_eviction`]).
 //!
-//! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes).
+//! Read next: [`plan`] (the behaviour), [`taints`] and [`zones`], [`view`] (what it knows), [`execute`] (what
+//! it writes).
 
 use std::sync::Arc;
 
@@ -23,7 +26,9 @@ use reconcile::runner::{self, Controller, Decision, Outcome};
 
 pub mod execute;
 pub mod plan;
+pub mod taints;
 pub mod view;
+pub mod zones;
 
 #[cfg(test)]
 mod tests;
@@ -61,9 +66,11 @@ impl Controller for Nodes {
 
     fn decide(&mut self, view: &mut View, node: &String, now: Timestamp) -> Decision<Task> {
         let Some(entry) = view.node(node) else { return Decision::nothing() };
-        let plan = plan::plan(entry, view.ready_pods(node), now);
+        let plan = plan::plan(entry, view.ready_pods(node), view.turn(node, now), now);
         let requeue_after = plan.requeue_after;
-        let task = (!plan.is_quiet()).then(|| Task { node: Arc::clone(&entry.node), plan });
+        let entry = Arc::clone(&entry.node);
+        view.note(node, &plan, now);
+        let task = (!plan.is_quiet()).then(|| Task { node: entry, plan });
         Decision { plan: task, requeue_after }
     }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{NodeCondition, Pod};
+use k8s_openapi::api::core::v1::{NodeCondition, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::taints;
 use super::view::Entry;
+use super::zones::Turn;
 
 /// How long a node may be silent: four renewals of its Lease, at one in ten seconds.
 pub const SILENCE_MAX: Duration = Duration::from_secs(40);
@@ -28,6 +30,10 @@ pub struct Plan {
     pub conditions: Option<Vec<NodeCondition>>,
     /// True when it was ready before.
     pub was_ready: bool,
+    /// Its taints, if they must be written.
+    pub taints: Option<Vec<Taint>>,
+    /// It got the taint that makes pods go.
+    pub took_turn: bool,
     /// Its pods that call themselves ready, as they must be written.
     pub pods: Vec<Pod>,
     /// When to look again if it is not heard of.
@@ -37,16 +43,38 @@ pub struct Plan {
 impl Plan {
     /// True when there is nothing to write.
     pub fn is_quiet(&self) -> bool {
-        self.conditions.is_none() && self.pods.is_empty()
+        self.conditions.is_none() && self.taints.is_none() && self.pods.is_empty()
     }
 }
 
 /// Decides about a node, whose pods that call themselves ready are `ready`.
-pub fn plan<'a>(entry: &Entry, ready: impl Iterator<Item = &'a Arc<Pod>>, now: Timestamp) -> Plan {
+pub fn plan<'a>(
+    entry: &Entry,
+    ready: impl Iterator<Item = &'a Arc<Pod>>,
+    turn: Turn,
+    now: Timestamp,
+) -> Plan {
     let silent = Duration::try_from(now.duration_since(entry.heard)).unwrap_or_default();
-    if let Some(left) = SILENCE_MAX.checked_sub(silent).filter(|left| !left.is_zero()) {
-        return Plan { requeue_after: Some(left), ..Plan::default() };
+    let mut plan = match SILENCE_MAX.checked_sub(silent).filter(|left| !left.is_zero()) {
+        Some(left) => Plan { requeue_after: Some(left), ..Plan::default() },
+        None => of_silent(entry, ready, now),
+    };
+    // Taints follow what is written: the next decision sees it.
+    if plan.conditions.is_some() {
+        return plan;
     }
+    let wants_turn = taints::wants_turn(&entry.node);
+    plan.taints = taints::wanted(&entry.node, turn, now);
+    plan.took_turn = wants_turn && turn == Turn::Now;
+    if let Turn::After(left) = turn
+        && wants_turn
+    {
+        plan.requeue_after = Some(plan.requeue_after.map_or(left, |other| other.min(left)));
+    }
+    plan
+}
+
+fn of_silent<'a>(entry: &Entry, ready: impl Iterator<Item = &'a Arc<Pod>>, now: Timestamp) -> Plan {
     let status = entry.node.status.as_ref();
     let current = status.and_then(|status| status.conditions.clone()).unwrap_or_default();
     let mut conditions = current.clone();
@@ -71,7 +99,8 @@ pub fn plan<'a>(entry: &Entry, ready: impl Iterator<Item = &'a Arc<Pod>>, now: T
     }
     let was_ready = current.iter().any(|one| one.type_ == "Ready" && one.status == "True");
     let pods = ready.map(|pod| not_ready((**pod).clone(), now)).collect();
-    Plan { conditions: (conditions != current).then_some(conditions), was_ready, pods, requeue_after: None }
+    let conditions = (conditions != current).then_some(conditions);
+    Plan { conditions, was_ready, pods, ..Plan::default() }
 }
 
 /// A pod of a silent node: it may run, but nobody knows.

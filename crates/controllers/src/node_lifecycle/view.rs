@@ -17,6 +17,10 @@ use reconcile::barrier::Horizon;
 use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
 
+use super::plan::Plan;
+use super::taints;
+use super::zones::{Turn, Zones};
+
 /// The kinds that this view shows.
 const KINDS: &[&str] = &[Node::URL_PATH_SEGMENT, Lease::URL_PATH_SEGMENT, Pod::URL_PATH_SEGMENT];
 
@@ -55,6 +59,9 @@ pub struct View {
     ready: BTreeMap<String, BTreeMap<ObjectKey, Arc<Pod>>>,
     /// The node of each of those.
     places: HashMap<ObjectKey, String>,
+    zones: Zones,
+    /// Nodes whose turn has not come.
+    waiting: BTreeSet<String>,
     horizon: Horizon,
 }
 
@@ -90,24 +97,47 @@ impl Picture for View {
 
 impl View {
     fn apply_nodes(&mut self, change: Change<Node>, now: Timestamp) -> BTreeSet<String> {
+        let was_dark = self.zones.is_dark();
+        let (mut touched, counts_changed) = self.change_nodes(change, now);
+        if counts_changed {
+            touched.extend(self.waiting.iter().cloned());
+        }
+        if was_dark != self.zones.is_dark() {
+            touched.extend(self.nodes.keys().cloned());
+        }
+        touched
+    }
+
+    /// The nodes to be looked at, and whether more or fewer are well than before.
+    fn change_nodes(&mut self, change: Change<Node>, now: Timestamp) -> (BTreeSet<String>, bool) {
         let mut touched = BTreeSet::new();
+        let mut counts_changed = false;
         match change {
             Change::Reset(nodes, _) => {
                 let mut before = std::mem::take(&mut self.nodes);
                 for node in nodes {
                     let known = before.remove(node.metadata.name.as_deref().unwrap_or_default());
+                    counts_changed |= self.zones.put(&node);
                     touched.insert(self.put_node(node, known, now));
+                }
+                for name in before.keys() {
+                    counts_changed |= self.zones.remove(name);
+                    self.waiting.remove(name);
                 }
             }
             Change::Apply(node) => {
                 let known = self.nodes.remove(node.metadata.name.as_deref().unwrap_or_default());
+                counts_changed |= self.zones.put(&node);
                 touched.insert(self.put_node(node, known, now));
             }
             Change::Delete(node) => {
-                self.nodes.remove(node.metadata.name.as_deref().unwrap_or_default());
+                let name = node.metadata.name.as_deref().unwrap_or_default();
+                self.nodes.remove(name);
+                self.waiting.remove(name);
+                counts_changed |= self.zones.remove(name);
             }
         }
-        touched
+        (touched, counts_changed)
     }
 
     fn put_node(&mut self, node: Arc<Node>, known: Option<Entry>, now: Timestamp) -> String {
@@ -196,6 +226,25 @@ impl View {
     /// The pods of a node that call themselves ready.
     pub fn ready_pods(&self, node: &str) -> impl Iterator<Item = &Arc<Pod>> {
         self.ready.get(node).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// Whether it is a node's turn to have its pods made to go.
+    pub fn turn(&self, node: &str, now: Timestamp) -> Turn {
+        self.zones.turn(node, now)
+    }
+
+    /// Remembers whose turn it was, and who waits for it.
+    pub fn note(&mut self, node: &str, plan: &Plan, now: Timestamp) {
+        if plan.took_turn {
+            self.zones.took(node, now);
+        }
+        let waits =
+            !plan.took_turn && self.nodes.get(node).is_some_and(|entry| taints::wants_turn(&entry.node));
+        if waits {
+            self.waiting.insert(node.to_owned());
+        } else {
+            self.waiting.remove(node);
+        }
     }
 
     /// A node.

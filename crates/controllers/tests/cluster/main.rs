@@ -10,4 +10,5 @@ mod mirroring;
 mod namespaces;
 mod nodes;
 mod replica_sets;
+mod taints;
 mod world;

@@ -197,6 +197,7 @@ const OWN_NAMES: &[(&str, &str, &str)] = &[
     ("meta.v1.StatusCause", "reason", "v1.CauseType"),
     ("meta.v1.StatusDetails", "uid", "types.UID"),
     ("policy.v1.PodDisruptionBudgetSpec", "unhealthyPodEvictionPolicy", "v1.UnhealthyPodEvictionPolicyType"),
+    ("scheduling.v1.PriorityClass", "preemptionPolicy", "v1.PreemptionPolicy"),
     ("storage.v1.StorageClass", "reclaimPolicy", "v1.PersistentVolumeReclaimPolicy"),
     ("storage.v1.StorageClass", "volumeBindingMode", "v1.VolumeBindingMode"),
 ];

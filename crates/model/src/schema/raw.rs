@@ -8,7 +8,7 @@
 use k8s_openapi::api::{
     apps::v1 as apps, autoscaling::v1 as autoscaling, batch::v1 as batch, coordination::v1 as coordination,
     core::v1 as core, discovery::v1 as discovery, events::v1 as events, policy::v1 as policy,
-    storage::v1 as storage,
+    scheduling::v1 as scheduling, storage::v1 as storage,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::SchemaGenerator;
@@ -102,6 +102,7 @@ listed! {
     events::Event = "io.k8s.api.events.v1.Event",
     coordination::Lease = "io.k8s.api.coordination.v1.Lease",
     policy::PodDisruptionBudget = "io.k8s.api.policy.v1.PodDisruptionBudget",
+    scheduling::PriorityClass = "io.k8s.api.scheduling.v1.PriorityClass",
 }
 
 fn other_kinds(generator: &mut SchemaGenerator) {

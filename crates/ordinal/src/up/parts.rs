@@ -355,6 +355,7 @@ fn start_controllers(
     start.keep("the endpoints controller", controllers::endpoints::run);
     start.keep("the endpoint mirroring controller", controllers::endpoint_mirroring::run);
     start.keep("the node lifecycle controller", controllers::node_lifecycle::run);
+    start.keep("the taint eviction controller", controllers::taint_eviction::run);
     start.keep("the disruption controller", controllers::disruption::run);
     start.keep("the scheduler", scheduler::run);
     let all = resources.clone();

@@ -1,7 +1,7 @@
 //! Decisions over small pictures.
 
 use super::*;
-use crate::fixtures::{decides, node, pod, typed, view, view_with};
+use crate::fixtures::{decides, decision, node, pod, typed, view, view_with};
 use crate::view::Event;
 use client::Change;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -20,8 +20,8 @@ fn the_emptier_node_is_taken() {
 fn what_was_decided_is_taken_before_the_api_has_heard_of_it() {
     let mut view = view(vec![node("a", "1")], vec![pod("web-0", "600m"), pod("web-1", "600m")]);
     let first = ObjectKey::new("default", "web-0");
-    let decision = plan(&view, &first).expect("a plan");
-    view.note(&first, &decision);
+    let decided = plan(&view, &first).expect("a plan");
+    view.note(&first, &decided);
     decides(&view, "web-1", "unschedulable: 0/1 nodes are available: 1 Insufficient cpu.");
 }
 
@@ -162,8 +162,8 @@ fn one_volume_goes_to_one_claim_and_the_other_claim_gets_a_new_one() {
     let mut view = view_with(vec![node("a", "2"), node("b", "2")], pods, claims, volumes);
     let first = ObjectKey::new("default", "web-0");
     decides(&view, "web-0", "give one to logs, have data provided for on a");
-    let decision = plan(&view, &first).expect("a plan");
-    view.note(&first, &decision);
+    let decided = plan(&view, &first).expect("a plan");
+    view.note(&first, &decided);
     decides(&view, "web-1", "have more provided for on a");
     decides(&view, "web-0", "give one to logs, have data provided for on a");
 }
@@ -195,7 +195,7 @@ fn where_nobody_makes_volumes_a_claim_goes_only_where_one_is() {
         let nodes = vec![node("a", "2"), node("b", "2")];
         let mut view = view_with(nodes, pods, vec![claim_of("data", "1Gi")], volumes);
         view.apply(Event::Classes(Change::Apply(typed::<StorageClass>(class.clone()))));
-        plan(&view, &ObjectKey::new("default", "web-0")).expect("a plan").to_string()
+        decision(&view, "web-0")
     };
     assert_eq!(decided(vec![volume("one", "b", "1Gi")]), "give one to data on b");
     assert_eq!(
@@ -222,7 +222,8 @@ fn a_claim_for_one_pod_is_not_shared() {
 fn a_refusal_that_is_known_is_not_written_again() {
     let mut refused = pod("web-0", "4");
     refused["status"] = json!({"conditions": [{"type": "PodScheduled", "status": "False",
-        "message": "0/1 nodes are available: 1 Insufficient cpu."}]});
+        "message": "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 \
+                    Preemption is not helpful for scheduling."}]});
     let view = view(vec![node("a", "1")], vec![refused]);
     assert!(plan(&view, &ObjectKey::new("default", "web-0")).expect("a plan").is_quiet());
 }

@@ -8,7 +8,7 @@ use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
 use serde_json::{Value, json};
 
-use crate::fixtures::{decides, labelled, on, told, typed, view, zoned};
+use crate::fixtures::{decides, decision, labelled, on, told, typed, view, without_preemption, zoned};
 use crate::plan::plan;
 use crate::view::{Event, View};
 
@@ -40,7 +40,7 @@ fn in_turn(view: &mut View, names: &[&str]) -> Vec<String> {
         let key = ObjectKey::new("default", *name);
         let decision = plan(view, &key).expect("a plan");
         view.note(&key, &decision);
-        decision.to_string()
+        without_preemption(&decision)
     });
     decided.collect()
 }
@@ -149,7 +149,7 @@ fn namespaces_are_named_or_chosen_by_their_labels() {
         let mut view = view(nodes(), vec![database.clone(), wants(more)]);
         let namespace = json!({"metadata": {"name": "data", "labels": {"kind": "data"}}});
         view.apply(Event::Namespaces(Change::Apply(typed::<Namespace>(namespace))));
-        plan(&view, &ObjectKey::new("default", "web-0")).expect("a plan").to_string()
+        decision(&view, "web-0")
     };
     assert!(with(json!({})).starts_with("unschedulable"));
     assert_eq!(with(json!({"namespaces": ["data"]})), "bind to b1");
@@ -212,7 +212,7 @@ fn node_affinity_is_by_label_or_name_and_a_preference_is_none_of_its_own() {
     let asks = |affinity: Value| {
         let spec = json!({"affinity": {"nodeAffinity": affinity}});
         let view = view(three_zones(), vec![labelled("web-0", json!({}), &spec)]);
-        plan(&view, &ObjectKey::new("default", "web-0")).expect("a plan").to_string()
+        decision(&view, "web-0")
     };
     let required = |term: Value| {
         asks(json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}))

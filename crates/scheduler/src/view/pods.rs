@@ -28,11 +28,14 @@ impl View {
             Change::Reset(pods, _) => {
                 let waiting: Vec<ObjectKey> = self.pending.keys().cloned().collect();
                 self.places.clear();
+                self.tenants.clear();
                 self.taken.clear();
                 self.users.clear();
                 self.neighbours.clear_places();
                 let there: BTreeSet<ObjectKey> = pods.iter().map(|pod| ObjectKey::of(&**pod)).collect();
-                waiting.iter().filter(|key| !there.contains(key)).for_each(|key| self.stop_waiting(key));
+                for key in waiting.iter().filter(|key| !there.contains(key)) {
+                    self.stop_waiting(key);
+                }
                 for pod in pods {
                     self.apply_pod(pod);
                 }
@@ -50,8 +53,8 @@ impl View {
             }
             Change::Delete(pod) => {
                 let key = ObjectKey::of(&*pod);
-                self.stop_waiting(&key);
-                if self.leave(&key) { self.retried(&LEAVING_HELPS) } else { BTreeSet::new() }
+                let freed = self.stop_waiting(&key) | self.leave(&key);
+                if freed { self.retried(&LEAVING_HELPS) } else { BTreeSet::new() }
             }
         }
     }
@@ -60,24 +63,57 @@ impl View {
     fn apply_pod(&mut self, pod: Arc<Pod>) -> &'static [Cause] {
         let key = ObjectKey::of(&*pod);
         if pod::is_failed_or_succeeded(&pod) {
-            self.stop_waiting(&key);
-            return if self.leave(&key) { &LEAVING_HELPS } else { &NOTHING };
+            let freed = self.stop_waiting(&key) | self.leave(&key);
+            return if freed { &LEAVING_HELPS } else { &NOTHING };
         }
         if let Some(node) = pod::node_name(&pod) {
             let node = node.to_owned();
+            let freed = self.nomination(&key).is_some_and(|promised| promised != node);
             self.stop_waiting(&key);
-            return self.take(key, &node, &pod, true);
+            let helps = self.take(key, &node, &pod, true);
+            return if freed { &LEAVING_HELPS } else { helps };
         }
-        if is_ours(&pod) {
-            self.wait(key, pod);
-        } else {
-            self.stop_waiting(&key);
-        }
-        &NOTHING
+        let freed = if is_ours(&pod) { self.wait(key, pod) } else { self.stop_waiting(&key) };
+        if freed { &LEAVING_HELPS } else { &NOTHING }
     }
 
-    fn wait(&mut self, key: ObjectKey, pod: Arc<Pod>) {
-        if let Some(waiting) = self.pending.get_mut(&key)
+    /// True when it gave back room that it was promised.
+    fn wait(&mut self, key: ObjectKey, pod: Arc<Pod>) -> bool {
+        let before = self.nomination(&key).map(str::to_owned);
+        self.ask(&key, pod);
+        let after = self.nomination(&key).map(str::to_owned);
+        self.renominate(&key, before.as_deref(), after.as_deref());
+        before.is_some() && before != after
+    }
+
+    fn renominate(&mut self, key: &ObjectKey, before: Option<&str>, after: Option<&str>) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before
+            && let Some(pods) = self.nominated.get_mut(before)
+        {
+            pods.remove(key);
+            if pods.is_empty() {
+                self.nominated.remove(before);
+            }
+        }
+        if let Some(after) = after {
+            self.nominated.entry(after.to_owned()).or_default().insert(key.clone());
+        }
+    }
+
+    /// Promises a waiting pod room on a node, or forgets what a decision promised.
+    fn promise(&mut self, key: &ObjectKey, node: Option<&str>) {
+        let before = self.nomination(key).map(str::to_owned);
+        let Some(waiting) = self.pending.get_mut(key) else { return };
+        waiting.promised = node.map(str::to_owned);
+        let after = waiting.nominated().map(str::to_owned);
+        self.renominate(key, before.as_deref(), after.as_deref());
+    }
+
+    fn ask(&mut self, key: &ObjectKey, pod: Arc<Pod>) {
+        if let Some(waiting) = self.pending.get_mut(key)
             && asks_the_same(&waiting.pod, &pod)
         {
             waiting.pod = pod;
@@ -87,22 +123,26 @@ impl View {
         let demands = Demands::of(&pod, neighbours.namespaces());
         let places = |namespace: Option<&str>| placed(places, machines, namespace);
         neighbours.ask(&demands, places, |node| labels_of(machines, node));
-        if let Some(before) = self.pending.insert(key, Waiting { pod, demands }) {
+        let waiting = Waiting { pod, demands, promised: None };
+        if let Some(before) = self.pending.insert(key.clone(), waiting) {
             self.neighbours.unask(&before.demands);
         }
     }
 
-    fn stop_waiting(&mut self, key: &ObjectKey) {
+    /// True when it gave back room that it was promised.
+    fn stop_waiting(&mut self, key: &ObjectKey) -> bool {
         self.unplaced.remove(key);
-        if let Some(waiting) = self.pending.remove(key) {
-            self.neighbours.unask(&waiting.demands);
-        }
+        let Some(waiting) = self.pending.remove(key) else { return false };
+        self.neighbours.unask(&waiting.demands);
+        self.renominate(key, waiting.nominated(), None);
+        waiting.nominated().is_some()
     }
 
     /// Gives back what an earlier decision took for a pod that is still without a node.
     pub fn give_back(&mut self, key: &ObjectKey) {
         if self.pending.contains_key(key) {
             self.leave(key);
+            self.promise(key, None);
         }
     }
 
@@ -124,7 +164,11 @@ impl View {
                 self.given.extend(given);
                 every_cause()
             }
-            Plan::Wait { .. } => every_cause(),
+            Plan::Preempt { node, .. } => {
+                self.promise(key, Some(node));
+                every_cause()
+            }
+            Plan::Wait { .. } | Plan::Await { .. } => every_cause(),
             Plan::Unschedulable { causes, .. } => causes.clone(),
         };
         self.leave(key);
@@ -144,12 +188,8 @@ impl View {
         }
         let left = self.leave(&key);
         let request = Request::of(pod);
-        let taken = self.taken.entry(node.to_owned()).or_default();
-        for (name, amount) in &request.amounts {
-            *taken.amounts.entry(name.clone()).or_default() += amount;
-        }
-        taken.pods += 1;
-        taken.host_ports.extend(request.host_ports.iter().cloned());
+        self.taken.entry(node.to_owned()).or_default().add(&request);
+        self.tenants.entry(node.to_owned()).or_default().insert(key.clone());
         let claims = crate::volumes::claim_names(pod);
         for claim in &claims {
             let claim = ObjectKey::new(key.namespace.clone(), claim.clone());
@@ -176,14 +216,13 @@ impl View {
             }
         }
         if let Some(taken) = self.taken.get_mut(&place.node) {
-            for (name, amount) in &place.request.amounts {
-                *taken.amounts.entry(name.clone()).or_default() -= amount;
-            }
-            taken.pods -= 1;
-            for port in &place.request.host_ports {
-                if let Some(index) = taken.host_ports.iter().position(|taken| taken == port) {
-                    taken.host_ports.swap_remove(index);
-                }
+            taken.take_off(&place.request);
+        }
+        if let Some(tenants) = self.tenants.get_mut(&place.node) {
+            tenants.remove(key);
+            if tenants.is_empty() {
+                self.tenants.remove(&place.node);
+                self.taken.remove(&place.node);
             }
         }
         true

@@ -220,3 +220,53 @@ fn a_service_account_counts_its_secrets() {
     let object = defaulted(accounts, named(&json!({"secrets": [{"name": "a"}]})));
     assert_eq!(row(accounts, &object), ["x", "1", "120m"]);
 }
+
+#[test]
+fn a_priority_class_keeps_its_value_and_leaves_the_systems_names_alone() {
+    let classes = kind("scheduling.k8s.io", "PriorityClass");
+    let class = |patch: &Value| {
+        let base = json!({"metadata": {"name": "high", "creationTimestamp": MADE}, "value": 1000});
+        with(&base, patch)
+    };
+    let object = created(classes, class(&json!({})));
+    assert_eq!(object["preemptionPolicy"], "PreemptLowerPriority");
+    assert_eq!(row(classes, &object), ["high", "1000", "false", "120m", "PreemptLowerPriority"]);
+    let system = |name: &str, value: i64| json!({"metadata": {"name": name}, "value": value});
+    let reserved = "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for \
+        system use only. error:";
+    for (patch, expected) in [
+        (json!({"value": -5}), vec![]),
+        (json!({"value": 1_000_000_000}), vec![]),
+        (
+            json!({"value": 1_000_000_001}),
+            vec![
+                "value: Forbidden: maximum allowed value of a user defined priority is 1000000000".to_owned(),
+            ],
+        ),
+        (system("system-node-critical", 2_000_001_000), vec![]),
+        (
+            system("system-node-critical", 1),
+            vec![format!("{reserved} value of system-node-critical PriorityClass must be 2000001000")],
+        ),
+        (
+            system("system-mine", 1),
+            vec![format!("{reserved} system-mine is not a known system priority class")],
+        ),
+        (
+            json!({"preemptionPolicy": "Maybe"}),
+            vec![
+                r#"preemptionPolicy: Unsupported value: "Maybe": supported values: "Never", "PreemptLowerPriority""#
+                    .to_owned(),
+            ],
+        ),
+    ] {
+        assert_eq!(errors(classes, class(&patch)), expected, "{patch}");
+    }
+    let changed = |patch: Value| update_errors(classes, class(&json!({})), class(&patch));
+    assert_eq!(changed(json!({"description": "x", "globalDefault": true})), [] as [&str; 0]);
+    assert_eq!(changed(json!({"value": 7})), ["value: Forbidden: may not be changed in an update."]);
+    assert_eq!(
+        changed(json!({"preemptionPolicy": "Never"})),
+        [r#"preemptionPolicy: Invalid value: "Never": field is immutable"#]
+    );
+}

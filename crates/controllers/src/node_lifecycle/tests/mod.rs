@@ -13,6 +13,8 @@ use super::plan::{Plan, plan};
 use super::view::{Event, View};
 use reconcile::picture::Picture;
 
+mod taints;
+
 fn at(seconds: i64) -> Timestamp {
     let begin: Timestamp = "2026-01-01T00:00:00Z".parse().expect("is a time");
     begin + SignedDuration::from_secs(seconds)
@@ -58,7 +60,8 @@ fn view() -> View {
 }
 
 fn decide(view: &View, seconds: i64) -> Plan {
-    plan(view.node("node-a").expect("is there"), view.ready_pods("node-a"), at(seconds))
+    let turn = view.turn("node-a", at(seconds));
+    plan(view.node("node-a").expect("is there"), view.ready_pods("node-a"), turn, at(seconds))
 }
 
 #[test]
