@@ -17,6 +17,7 @@
 
 pub mod api_resource;
 pub mod cron_job;
+pub mod daemon_set;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoint_mirroring;

@@ -18,6 +18,7 @@ pub mod names;
 pub mod node_selector;
 pub mod ordinal;
 pub mod patch;
+pub mod placement;
 pub mod pod;
 pub mod protobuf;
 pub mod quantity;

@@ -65,7 +65,8 @@ fn rolling_update(rolling: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-fn number_or_percent(value: &Value, path: &Path) -> ErrorList {
+/// A number that is not negative, or a percentage.
+pub(crate) fn number_or_percent(value: &Value, path: &Path) -> ErrorList {
     match value.as_str() {
         Some(text) => check::each(path, text, model::names::percent(text)),
         None if value.as_i64().is_some_and(|number| number < 0) => {
@@ -75,7 +76,8 @@ fn number_or_percent(value: &Value, path: &Path) -> ErrorList {
     }
 }
 
-fn amount(value: &Value) -> Option<i64> {
+/// The number in front of a percent sign, or the number.
+pub(crate) fn amount(value: &Value) -> Option<i64> {
     match value.as_str() {
         Some(text) => text.strip_suffix('%')?.parse().ok(),
         None => value.as_i64(),

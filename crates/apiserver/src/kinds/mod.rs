@@ -10,6 +10,8 @@ mod config_map;
 mod controller_revision;
 mod cron_job;
 mod cron_job_check;
+mod daemon_set;
+mod daemon_set_check;
 mod deployment;
 mod deployment_check;
 mod describe;
@@ -63,6 +65,7 @@ pub fn all() -> Vec<&'static Kind> {
         &service_account::SERVICE_ACCOUNT,
         &service::SERVICE,
         &controller_revision::CONTROLLER_REVISION,
+        &daemon_set::DAEMON_SET,
         &deployment::DEPLOYMENT,
         &replica_set::REPLICA_SET,
         &stateful_set::STATEFUL_SET,

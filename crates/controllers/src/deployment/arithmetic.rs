@@ -15,7 +15,7 @@ pub fn is_rolling(deployment: &Deployment) -> bool {
 }
 
 /// A number, or that percentage of `of`, up or down to a whole one.
-fn amount(value: Option<&IntOrString>, of: i32, up: bool) -> i32 {
+pub(crate) fn amount(value: Option<&IntOrString>, of: i32, up: bool) -> i32 {
     let text = match value {
         None => "25%",
         Some(IntOrString::Int(number)) => return *number,

@@ -13,7 +13,7 @@ use crate::replica_sets::template;
 use crate::world::{Cluster, Found};
 
 /// Makes every pod ready as soon as it is there.
-fn run_pods(cluster: &Cluster) -> AbortHandle {
+pub(crate) fn run_pods(cluster: &Cluster) -> AbortHandle {
     let client = cluster.client.clone();
     let task = tokio::spawn(async move {
         let mut changes = reflect::<Pod>(client.clone(), Scope::default());

@@ -47,6 +47,9 @@ fn inner(name: &'static str, steps: usize) -> Option<&'static str> {
 
 /// Fields whose types have names of their own. In the order of the names, for the search.
 const OWN_NAMES: &[(&str, &str, &str)] = &[
+    ("apps.v1.DaemonSetCondition", "status", "v1.ConditionStatus"),
+    ("apps.v1.DaemonSetCondition", "type", "v1.DaemonSetConditionType"),
+    ("apps.v1.DaemonSetUpdateStrategy", "type", "v1.DaemonSetUpdateStrategyType"),
     ("apps.v1.DeploymentCondition", "status", "v1.ConditionStatus"),
     ("apps.v1.DeploymentCondition", "type", "v1.DeploymentConditionType"),
     ("apps.v1.DeploymentStrategy", "type", "v1.DeploymentStrategyType"),

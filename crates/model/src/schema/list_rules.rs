@@ -22,6 +22,7 @@ pub(super) enum ListRule {
 
 /// Group and version with the kind, field, rule. In the order of the names, for the search.
 const RULES: &[(&str, &str, ListRule)] = &[
+    ("apps.v1.DaemonSetStatus", "conditions", Keyed(&["type"])),
     ("apps.v1.DeploymentStatus", "conditions", Keyed(&["type"])),
     ("apps.v1.ReplicaSetStatus", "conditions", Keyed(&["type"])),
     ("apps.v1.StatefulSetSpec", "volumeClaimTemplates", Atomic),

@@ -9,6 +9,7 @@ use super::types::MergeStrategy;
 
 /// Group and version with the kind, field, strategy. In the order of the names, for the search.
 const RULES: &[(&str, &str, MergeStrategy)] = &[
+    ("apps.v1.DaemonSetStatus", "conditions", by("type")),
     ("apps.v1.DeploymentSpec", "strategy", RETAINING),
     ("apps.v1.DeploymentStatus", "conditions", by("type")),
     ("apps.v1.ReplicaSetStatus", "conditions", by("type")),

@@ -93,6 +93,7 @@ listed! {
     core::PersistentVolumeClaim = "io.k8s.api.core.v1.PersistentVolumeClaim",
     apps::StatefulSet = "io.k8s.api.apps.v1.StatefulSet",
     apps::Deployment = "io.k8s.api.apps.v1.Deployment",
+    apps::DaemonSet = "io.k8s.api.apps.v1.DaemonSet",
     apps::ReplicaSet = "io.k8s.api.apps.v1.ReplicaSet",
     apps::ControllerRevision = "io.k8s.api.apps.v1.ControllerRevision",
     batch::Job = "io.k8s.api.batch.v1.Job",

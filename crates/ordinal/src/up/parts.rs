@@ -350,6 +350,7 @@ fn start_controllers(
     start.keep("the StatefulSet controller", controllers::statefulset::run);
     start.keep("the ReplicaSet controller", controllers::replica_set::run);
     start.keep("the Deployment controller", controllers::deployment::run);
+    start.keep("the DaemonSet controller", controllers::daemon_set::run);
     start.keep("the Job controller", controllers::job::run);
     start.keep("the CronJob controller", controllers::cron_job::run);
     start.keep("the endpoints controller", controllers::endpoints::run);

@@ -99,3 +99,39 @@ fn a_cron_job_makes_jobs_by_the_clock_and_by_hand() {
     space.run(&["delete", "cronjob", "tick", "--timeout=60s"]);
     space.wait("its jobs are gone", || space.names("jobs").is_empty() && space.names("pods").is_empty());
 }
+
+#[test]
+fn a_daemon_set_runs_a_pod_on_the_node_and_rolls_out_and_back() {
+    let Some(space) = Space::new() else { return };
+    let manifest = format!(
+        "{{apiVersion: apps/v1, kind: DaemonSet, metadata: {{name: log}}, spec: {{selector: {{matchLabels: \
+         {{app: log}}}}, template: {{metadata: {{labels: {{app: log}}}}, spec: {{terminationGracePeriodSeconds: \
+         5, containers: [{{name: c, image: busybox, command: {IDLE}}}]}}}}}}}}"
+    );
+    let rolled_out = || {
+        let printed = space.run(&["rollout", "status", "daemonset/log", "--timeout=80s"]);
+        assert!(printed.contains("daemon set \"log\" successfully rolled out"), "{printed}");
+    };
+    space.apply(&manifest);
+    rolled_out();
+    let pods = space.names("pods");
+    assert_eq!(pods.len(), 1);
+    let node = space.run(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]);
+    assert_eq!(space.value(&format!("pod/{}", pods[0]), "{.spec.nodeName}"), node);
+    space.run(&["rollout", "restart", "daemonset/log"]);
+    rolled_out();
+    assert_ne!(space.names("pods"), pods);
+    let history = space.run(&["rollout", "history", "daemonset/log"]);
+    assert!(history.contains("daemonset.apps/log") && history.lines().count() >= 4, "{history}");
+    space.run(&["rollout", "undo", "daemonset/log"]);
+    rolled_out();
+    let table = space.run(&["get", "ds", "log", "--no-headers"]);
+    let cells: Vec<&str> = table.split_whitespace().take(6).collect();
+    assert_eq!(cells, ["log", "1", "1", "1", "1", "1"]);
+    let described = space.run(&["describe", "ds", "log"]);
+    for part in ["Desired Number of Nodes Scheduled: 1", "Created pod: log-"] {
+        assert!(described.contains(part), "{part} in {described}");
+    }
+    space.run(&["delete", "ds", "log", "--timeout=60s"]);
+    space.wait("its pods are gone", || space.names("pods").is_empty());
+}

@@ -3,6 +3,7 @@
 //! The texts are what clients see; a change here is a change of the API.
 
 mod cron_jobs;
+mod daemon_sets;
 mod jobs;
 mod pod_disruption_budgets;
 mod pod_specs;

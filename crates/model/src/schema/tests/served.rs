@@ -2,7 +2,7 @@
 
 use crate::schema::{Type, definitions, raw};
 
-const KINDS: [&str; 22] = [
+const KINDS: [&str; 23] = [
     "core.v1.Namespace",
     "core.v1.Node",
     "core.v1.Pod",
@@ -15,6 +15,7 @@ const KINDS: [&str; 22] = [
     "core.v1.PersistentVolume",
     "core.v1.PersistentVolumeClaim",
     "apps.v1.Deployment",
+    "apps.v1.DaemonSet",
     "apps.v1.ReplicaSet",
     "apps.v1.StatefulSet",
     "apps.v1.ControllerRevision",
