@@ -111,7 +111,7 @@ impl PodWriter {
         (barrier, done)
     }
 
-    /// Takes a finalizer off pods. One that is gone, or another by now, has none.
+    /// Takes a finalizer off pods. One that is gone has none.
     pub async fn remove_finalizer(
         &self,
         pods: Vec<Named>,

@@ -80,7 +80,7 @@ pub async fn adopt_with_finalizer<K: Typed>(
     Ok(())
 }
 
-/// Takes a finalizer off an object. One that is gone, or another by now, has none.
+/// Takes a finalizer off an object. One that is gone has none.
 pub async fn remove_finalizer<K: Typed>(
     client: &Client,
     namespace: &str,
@@ -92,10 +92,19 @@ pub async fn remove_finalizer<K: Typed>(
     let patch = json!({ "metadata": metadata });
     match client.patch::<K>(namespace, &object.name, "", PatchKind::StrategicMerge, patch).await {
         Ok(patched) => barrier.wrote(&*patched),
-        Err(status) if status.is_not_found() || status.is_conflict() => {}
+        Err(status) if status.is_not_found() => barrier.removed(removed::<K>(namespace, object)),
         Err(status) => return Err(status),
     }
     Ok(())
+}
+
+fn removed<K: Typed>(namespace: &str, object: &Named) -> Removed {
+    Removed {
+        resource: K::URL_PATH_SEGMENT,
+        namespace: namespace.to_owned(),
+        name: object.name.clone(),
+        uid: object.uid.clone(),
+    }
 }
 
 /// Takes an owner off an object.
@@ -142,12 +151,7 @@ pub async fn delete_with<K: Typed>(
         subresource: "",
     };
     options.precondition.uid = Some(object.uid.clone());
-    let removed = Removed {
-        resource: K::URL_PATH_SEGMENT,
-        namespace: namespace.to_owned(),
-        name: object.name.clone(),
-        uid: object.uid.clone(),
-    };
+    let removed = removed::<K>(namespace, object);
     match client.call(Verb::Delete, target, Body::Delete(options)).await {
         // The last state of an object that is gone looks the same as one that is on its way.
         Ok(Reply::Object(answer))

@@ -150,6 +150,7 @@ impl Writer {
             let known = client.get::<ControllerRevision>(namespace, name).await.map_err(&failed)?;
             let uid = self.set.metadata.uid.as_deref().unwrap_or_default();
             if meta::is_controlled_by(&known.metadata, uid) && known.data == new.data {
+                barrier.wrote(&*known);
                 return Ok(());
             }
             // Another template has this hash: the next try hashes the count along.

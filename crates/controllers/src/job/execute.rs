@@ -66,6 +66,7 @@ async fn untrack(client: &Client, pod: &Pod, barrier: &mut Barrier) -> Result<()
     if let Some(owner) = meta::controller_of(&pod.metadata) {
         match client.get::<Job>(namespace, &owner.name).await {
             Ok(live) if live.metadata.uid.as_ref() == Some(&owner.uid) && !job::is_finished(&live) => {
+                barrier.wrote(&*live);
                 return Ok(());
             }
             Err(status) if !status.is_not_found() => return Err(refused("look for a pod's job")(status)),
@@ -115,12 +116,7 @@ impl Writer {
             self.expire(barrier).await?;
         }
         dismissed.all().map_err(refused("delete pods"))?;
-        match created.refusal {
-            // Nobody needs to be told: the job goes too.
-            Some(status) if writes::is_namespace_terminating(&status) => {}
-            Some(status) => return Err(refused("create pods")(status)),
-            None => {}
-        }
+        created.all().map_err(refused("create pods"))?;
         deleted.all().map_err(refused("delete pods of a job that is over"))?;
         untracked.all().map_err(refused("let pods go that are counted"))
     }
@@ -161,8 +157,7 @@ impl Writer {
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let (client, named) = (&self.executor.client, Named::of(metadata));
         match writes::delete_with::<Job>(client, namespace, &named, options, barrier).await {
-            // It has changed, or is gone: the next decision knows.
-            Err(status) if status.is_not_found() || status.is_conflict() => Ok(()),
+            Err(status) if status.is_not_found() => Ok(()),
             done => done.map_err(refused("delete a job whose time is over")),
         }
     }
