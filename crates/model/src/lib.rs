@@ -8,6 +8,7 @@
 
 pub mod body;
 pub mod clock;
+pub mod defaults;
 pub mod duration;
 pub mod encoded;
 pub mod field;
@@ -22,6 +23,7 @@ pub mod placement;
 pub mod pod;
 pub mod protobuf;
 pub mod quantity;
+pub mod read;
 pub mod resource;
 pub mod review;
 pub mod revision;

@@ -12,6 +12,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
+use serde_json::Value;
 
 /// The largest magnitude: 10^28 whole units, in billionths. Ten billion times an exabyte, and far enough
 /// from the end of an `i128` (1.7 * 10^38) that a sum of two cannot overflow it.
@@ -309,6 +310,25 @@ impl PartialOrd for Quantity {
 impl Ord for Quantity {
     fn cmp(&self, other: &Quantity) -> Ordering {
         self.nanos.cmp(&other.nanos)
+    }
+}
+
+/// The quantity in a JSON value: a text, or a bare number.
+pub fn in_json(value: &Value) -> Option<Quantity> {
+    match value {
+        Value::String(text) => Quantity::parse(text).ok(),
+        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
+        _ => None,
+    }
+}
+
+/// Writes the amounts of a map in their canonical form, as upstream's decoder does: `0.5` becomes `500m`.
+pub fn canonical(amounts: Option<&mut Value>) {
+    let amounts = amounts.and_then(Value::as_object_mut);
+    for amount in amounts.into_iter().flat_map(serde_json::Map::values_mut) {
+        if let Some(quantity) = in_json(amount) {
+            *amount = quantity.to_string().into();
+        }
     }
 }
 

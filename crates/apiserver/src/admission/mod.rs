@@ -34,8 +34,7 @@ pub(crate) struct Review<'a> {
     pub(crate) address: &'a Address,
     /// Empty for the main resource.
     pub(crate) subresource: &'static str,
-    /// Who asks; policies will want to know.
-    #[expect(dead_code, reason = "read by the webhooks that join here")]
+    /// Who asks, and the way to warn them.
     pub(crate) cx: &'a Context,
     #[expect(dead_code, reason = "read by the webhooks that join here")]
     pub(crate) dry_run: bool,
@@ -105,6 +104,7 @@ impl Chain {
             Box::new(storage::ClaimResize),
             Box::new(service_addresses::ServiceAddresses),
             Box::new(stateful_sets::ClaimNames),
+            Box::new(stateful_sets::Warnings),
         ])
     }
 

@@ -1,4 +1,5 @@
-//! StatefulSets beside each other: two of them must not come to share a claim.
+//! StatefulSets beside what else there is: two of them must not come to share a claim; what is likely a mistake
+//! is accepted with a warning.
 //!
 //! `a` with the template `data-b`, and `b-a` with `data`, would both call a claim `data-b-a-0`: whoever comes
 //! second is refused, since it would run on the other's data (upstream shares it silently).
@@ -6,8 +7,12 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use model::field::{Error, Path};
+use model::selector::Selector;
+use model::stateful_set::ExtendedStatefulSet;
 use model::status::Status;
+use serde::Deserialize as _;
 use serde_json::Value;
 use store::Range;
 
@@ -15,6 +20,12 @@ use super::{Operation, Plugin, Review};
 use crate::api::Api;
 use crate::codec;
 use crate::request::Address;
+
+/// Sets of a namespace that a selector is compared with: a namespace with more has them made by a program, and
+/// a warning is not worth more than a millisecond or two.
+const SELECTORS_COMPARED_MAX: usize = 200;
+/// Sets that one warning names.
+const SELECTORS_NAMED_MAX: usize = 3;
 
 pub(super) struct ClaimNames;
 
@@ -65,6 +76,105 @@ impl Plugin for ClaimNames {
             }
         }
         Ok(())
+    }
+}
+
+/// Warns of sets that select each other's pods, and of claims that are asked to grow where they cannot.
+pub(super) struct Warnings;
+
+#[async_trait]
+impl Plugin for Warnings {
+    async fn validate(
+        &self,
+        api: &Api,
+        review: &mut Review<'_>,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        let Some(new) = new.filter(|_| review.is("apps", "StatefulSet")) else { return Ok(()) };
+        let labels = |set: &Value| set.pointer("/spec/template/metadata/labels").cloned();
+        if old.is_none_or(|old| labels(old) != labels(new)) {
+            let others = overlapping(api, review.address, new)?;
+            if !others.is_empty() {
+                review.cx.warn(format!(
+                    "spec.selector: StatefulSets that select the same pods: {}; each should have labels of its \
+                     own",
+                    others.join(", ")
+                ));
+            }
+        }
+        for warning in old.into_iter().flat_map(|old| growths(new, old)) {
+            if let Some(class) = warning.class_that_refuses(api)? {
+                review.cx.warn(format!(
+                    "spec.volumeClaimTemplates[{}].spec.resources.requests.storage: the StorageClass {class:?} \
+                     does not let volumes grow: claims that exist stay as they are",
+                    warning.index
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names of sets whose selector matches the pods of this one, or the other way round; the first few.
+fn overlapping(api: &Api, address: &Address, new: &Value) -> Result<Vec<String>, Status> {
+    let Ok(new) = StatefulSet::deserialize(new) else { return Ok(Vec::new()) };
+    let prefix = Address::new(address.kind, &address.namespace, "").prefix();
+    let range = Range { prefix, limit: SELECTORS_COMPARED_MAX, ..Range::default() };
+    let page = api.store.range(&range).map_err(Status::internal)?;
+    let selects = |set: &StatefulSet, other: &StatefulSet| {
+        let none = BTreeMap::new();
+        let template = other.spec.template.metadata.as_ref();
+        let labels = template.and_then(|metadata| metadata.labels.as_ref()).unwrap_or(&none);
+        Selector::from_label_selector(&set.spec.selector).is_ok_and(|selector| selector.matches(labels))
+    };
+    let mut names = Vec::new();
+    for entry in &page.entries {
+        // The very value that the controller's view holds: nothing is decoded for this.
+        let other = entry.object.decode::<ExtendedStatefulSet>().map_err(Status::internal)?;
+        let other = &other.set;
+        let is_itself = other.metadata.name == new.metadata.name;
+        if !is_itself && (selects(&new, other) || selects(other, &new)) {
+            names.extend(other.metadata.name.clone());
+        }
+        if names.len() == SELECTORS_NAMED_MAX {
+            break;
+        }
+    }
+    Ok(names)
+}
+
+/// A claim template that asks for more storage than before.
+struct Growing {
+    index: usize,
+    class: Option<String>,
+}
+
+/// The templates of a set that updates its claims in place that ask for more than before.
+fn growths(new: &Value, old: &Value) -> Vec<Growing> {
+    if new.pointer("/spec/volumeClaimUpdateStrategy/type") != Some(&Value::from("InPlace")) {
+        return Vec::new();
+    }
+    let templates = |set: &Value| set["spec"]["volumeClaimTemplates"].as_array().cloned().unwrap_or_default();
+    let pairs = templates(new).into_iter().zip(templates(old)).enumerate();
+    pairs
+        .filter(|(_, (new, old))| super::storage::grows(new, old))
+        .map(|(index, (new, _))| Growing {
+            index,
+            class: new["spec"]["storageClassName"].as_str().map(str::to_owned),
+        })
+        .collect()
+}
+
+impl Growing {
+    /// The class of its claims, if that is there and does not let volumes grow.
+    fn class_that_refuses(&self, api: &Api) -> Result<Option<String>, Status> {
+        let class = match &self.class {
+            Some(class) => Some(class.clone()),
+            None => super::storage::default_class(api)?,
+        };
+        let Some(class) = class else { return Ok(None) };
+        Ok((super::storage::allows_expansion(api, &class)? == Some(false)).then_some(class))
     }
 }
 

@@ -46,7 +46,7 @@ impl Plugin for DefaultStorageClass {
 }
 
 /// The newest of the classes marked as default.
-fn default_class(api: &Api) -> Result<Option<String>, Status> {
+pub(super) fn default_class(api: &Api) -> Result<Option<String>, Status> {
     let Some(kind) = api.kind(&STORAGE_CLASSES) else { return Ok(None) };
     let range = Range { prefix: Address::new(kind, "", "").prefix(), ..Range::default() };
     let page = api.store.range(&range).map_err(Status::internal)?;
@@ -114,14 +114,7 @@ impl Plugin for ClaimResize {
             return refuse("Only bound persistent volume claims can be expanded");
         }
         let class = old["spec"]["storageClassName"].as_str().unwrap_or_default();
-        let allows = match api.kind(&STORAGE_CLASSES) {
-            Some(kind) => match api.store.get(&Address::new(kind, "", class).key()) {
-                Some(entry) => codec::value(&entry.object)?["allowVolumeExpansion"] == true,
-                None => false,
-            },
-            None => false,
-        };
-        if allows {
+        if allows_expansion(api, class)? == Some(true) {
             return Ok(());
         }
         refuse(
@@ -131,7 +124,15 @@ impl Plugin for ClaimResize {
     }
 }
 
-fn grows(new: &Value, old: &Value) -> bool {
+/// Whether a class lets volumes grow; `None` where there is no such class.
+pub(super) fn allows_expansion(api: &Api, class: &str) -> Result<Option<bool>, Status> {
+    let Some(kind) = api.kind(&STORAGE_CLASSES) else { return Ok(None) };
+    let Some(entry) = api.store.get(&Address::new(kind, "", class).key()) else { return Ok(None) };
+    Ok(Some(codec::value(&entry.object)?["allowVolumeExpansion"] == true))
+}
+
+/// True when a claim, or a template of one, asks for more storage than before.
+pub(super) fn grows(new: &Value, old: &Value) -> bool {
     let storage = |claim: &Value| {
         claim["spec"]["resources"]["requests"]["storage"].as_str().and_then(|text| Quantity::parse(text).ok())
     };

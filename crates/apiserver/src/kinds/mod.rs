@@ -34,7 +34,6 @@ mod pod_row;
 mod pod_spec;
 mod pod_update;
 pub(crate) mod priority_class;
-mod read;
 mod replica_set;
 mod replica_set_check;
 mod secret;
@@ -47,6 +46,8 @@ mod stateful_set_claims;
 mod stateful_set_review;
 mod storage_class;
 mod volume_check;
+
+use model::read;
 
 use crate::kind::Kind;
 

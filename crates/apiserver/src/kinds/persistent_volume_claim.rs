@@ -4,12 +4,12 @@
 //! [`super::volume_check`] too.
 
 use jiff::Timestamp;
+use model::defaults;
 use model::field::ErrorList;
 use serde_json::{Value, json};
 
 use super::cells;
 use super::describe::{Names, kind};
-use super::pod_spec::resources::canonical;
 use super::read::{self, Read};
 use super::volume_check;
 use crate::kind::{Column, Kind, Strategy, Subresource};
@@ -46,7 +46,7 @@ struct PersistentVolumeClaim;
 
 impl Strategy for PersistentVolumeClaim {
     fn default(&self, object: &mut Value) {
-        default_claim(object);
+        defaults::claim(object);
     }
 
     fn prepare_create(&self, object: &mut Value) {
@@ -113,16 +113,6 @@ impl Strategy for PersistentVolumeClaim {
     fn selectable_field_names(&self) -> &'static [&'static str] {
         &["name"]
     }
-}
-
-/// Defaults of a claim or of a claim template.
-pub(crate) fn default_claim(claim: &mut Value) {
-    let spec = read::object_mut(claim, "spec");
-    read::set_default(spec, "volumeMode", "Filesystem");
-    for list in ["limits", "requests"] {
-        canonical(spec.get_mut("resources").and_then(|resources| resources.get_mut(list)));
-    }
-    read::set_default_text(read::object_mut(claim, "status"), "phase", "Pending");
 }
 
 /// Of `dataSource` and `dataSourceRef`, the one that is missing follows the other.

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::cells;
 use super::describe::{Names, kind};
-use super::persistent_volume_claim::default_claim;
 use super::read::{self, Read};
 use super::{check, pod_spec, stateful_set_check};
 use crate::kind::{Column, Kind, Strategy, Subresource};
@@ -63,7 +62,7 @@ impl Strategy for StatefulSet {
             // Upstream's server writes these two into every template.
             read::set_default_text(claim, "apiVersion", "v1");
             read::set_default_text(claim, "kind", "PersistentVolumeClaim");
-            default_claim(claim);
+            pod_spec::defaults::claim(claim);
         }
         let status = read::object_mut(object, "status");
         read::set_default(status, "replicas", 0);

@@ -321,6 +321,14 @@ async fn kubectl_changes_claim_templates_and_grows_claims() {
     let other = set("1Gi", "2Gi").replace("ReadWriteOnce", "ReadWriteMany");
     let (success, text) = server.kubectl(&["apply", "-f", "-"], &other).await;
     assert!(!success && text.contains("updates to statefulset spec for fields other than"), "{text}");
+    // What is likely a mistake is accepted with a warning.
+    let second =
+        set("1Gi", "2Gi").replacen("{name: web}", "{name: other}", 1).replace("InPlace", "OnClaimDelete");
+    let text = server.ok(&["apply", "-f", "-"], &second).await;
+    assert!(text.contains("Warning: spec.selector: StatefulSets that select the same pods: web;"), "{text}");
+    server.ok(&["patch", "sc/grows", "-p", r#"{"allowVolumeExpansion":false}"#], "").await;
+    let text = server.ok(&["apply", "-f", "-"], &set("1Gi", "3Gi")).await;
+    assert!(text.contains(r#"the StorageClass "grows" does not let volumes grow"#), "{text}");
     // A claim grows once it is bound, where its class can grow volumes.
     let grow = r#"{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}"#;
     let patch = ["patch", "pvc/data-web-0", "-p", grow];

@@ -5,9 +5,9 @@
 //! taken until the API says that it is free.
 //!
 //! Read next: [`plan`] (the behaviour), [`view`] (what it knows), [`execute`] (what it writes),
-//! [`decision`] and [`waiting`] (plans as values), [`rollout`], [`settled`], [`revisions`], [`repair`], [`retention`],
-//! [`claims`], [`status`], [`conditions`], [`memory`]; [`forecast`] carries plans out on a picture, for
-//! [`review`], which answers `ordinal plan` and `StatefulSetReview`.
+//! [`decision`] and [`waiting`] (plans as values), [`rollout`], [`settled`], [`revisions`], [`sameness`],
+//! [`repair`], [`retention`], [`claims`], [`status`], [`conditions`], [`memory`], [`services`]; [`forecast`]
+//! carries plans out on a picture, for [`review`], which answers `ordinal plan` and `StatefulSetReview`.
 
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub mod retention;
 pub mod review;
 pub mod revisions;
 pub mod rollout;
+pub mod sameness;
+pub mod services;
 pub mod settled;
 pub mod status;
 pub mod view;
@@ -71,6 +73,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken
         runner::watch(&client, Event::Pods),
         runner::watch(&client, Event::Claims),
         runner::watch(&client, Event::Revisions),
+        runner::watch(&client, Event::Services),
     ];
     let executor = Executor { client, recorder };
     let controller = StatefulSets { executor };

@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplateSpec};
 use model::selector::Selector;
@@ -22,6 +22,7 @@ pub use super::decision::{ClaimWrite, DeleteReason, Notice, Pacing, Plan, PodWri
 use super::repair::{self, Checked};
 use super::revisions::{self, Revisions, name_of};
 use super::rollout::{self, Strategy};
+use super::services::Governing;
 use super::settled::Settled;
 use super::view::{Phase, PodEntry, SetView};
 pub use super::waiting::{NotReady, WaitingOn};
@@ -41,6 +42,8 @@ const WAITING_MAX: usize = 16;
 const STATUS_PAUSE_MS: i64 = 100;
 /// The same for words alone: what a pod waits for changes several times while it starts.
 const WORDS_PAUSE_MS: i64 = 1_000;
+/// How long after a set its Service may come: far longer than an apply takes.
+const SERVICE_GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// `spec.revisionHistoryLimit` where it is not given.
 const HISTORY_LIMIT_DEFAULT: i32 = 10;
 
@@ -102,6 +105,7 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
         sync.wait_for(WaitingOn::SetBeingDeleted);
     } else {
         sync.decide();
+        sync.tell_of_service();
     }
     let Sync { mut plan, mut status, .. } = sync;
     status::complete_rollout(set, are_claims_ready, &mut status);
@@ -109,6 +113,7 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
     plan.status = Some(status).filter(|status| status::is_news(set.status.as_ref(), status));
     plan.forget = forgettable(set, &pods, &revisions);
     let times = plan.waiting_on.iter().filter_map(WaitingOn::ends_at).chain(next_available(set, &pods, now));
+    let times = times.chain(service_due(view));
     let next = times.filter(|time| *time > now).min();
     plan.requeue_after = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok());
     plan
@@ -220,6 +225,14 @@ fn next_available(set: &StatefulSet, pods: &BTreeMap<i32, &PodEntry>, now: Times
     moments.filter(|from| *from > now).min()
 }
 
+/// When a set whose Service is not as it should be is told of: manifests are applied one after the other, and
+/// the Service may come last.
+fn service_due(view: &SetView<'_>) -> Option<Timestamp> {
+    let created = view.entry.set.metadata.creation_timestamp.as_ref()?.0;
+    let is_wrong = view.governing_service() != Governing::Right;
+    is_wrong.then(|| created.checked_add(SERVICE_GRACE).ok()).flatten()
+}
+
 fn is_ordered(set: &StatefulSet) -> bool {
     let policy = set.spec.pod_management_policy.as_deref();
     policy != Some("Parallel")
@@ -301,6 +314,22 @@ impl<'a> Sync<'a> {
     fn hold(&mut self, reason: WaitingOn) -> Flow {
         self.wait_for(reason);
         if self.is_ordered { Flow::Stop } else { Flow::GoOn }
+    }
+
+    /// Warns of a Service that does not give the pods names of their own; once, as all notices.
+    fn tell_of_service(&mut self) {
+        let name = self.set.spec.service_name.as_deref().unwrap_or_default();
+        let (reason, what) = match self.view.governing_service() {
+            Governing::Right => return,
+            Governing::Missing => ("ServiceNotFound", "does not exist"),
+            Governing::NotHeadless => ("ServiceNotHeadless", "is not headless (clusterIP: None)"),
+        };
+        if service_due(self.view).is_some_and(|due| due <= self.now) {
+            let message = format!(
+                "the Service {name} that spec.serviceName names {what}: pods have no DNS names of their own"
+            );
+            self.plan.notices.push(Notice { kind: EventKind::Warning, reason: reason.to_owned(), message });
+        }
     }
 
     fn step(&mut self, ordinal: i32, pod: &str, claims: Vec<ClaimWrite>, write: PodWrite) {
@@ -413,7 +442,7 @@ impl<'a> Sync<'a> {
         let is_outdated = !pod.revision().is_empty() && pod.revision() != name_of(target);
         let is_broken = is_asked_for && !self.extra.is_strict && !pod.has_been_ready && is_outdated;
         let made = || self.revisions.named(pod.revision());
-        is_broken && !made().is_some_and(|made| revisions::make_same_pods(made, target))
+        is_broken && !made().is_some_and(|made| self.view.entry.same.make_same_pods(made, target))
     }
 
     fn existing(&mut self, pod: &'a PodEntry) -> Flow {

@@ -67,14 +67,6 @@ pub fn claim_templates_of(revision: &ControllerRevision) -> Option<Vec<Persisten
     Vec::deserialize(claims).ok()
 }
 
-/// True when both make the same pods.
-pub fn make_same_pods(one: &ControllerRevision, other: &ControllerRevision) -> bool {
-    fn template(revision: &ControllerRevision) -> Option<&Value> {
-        revision.data.0.pointer("/spec/template")
-    }
-    template(one).is_some() && template(one) == template(other)
-}
-
 /// The name of a revision.
 pub fn name_of(revision: &ControllerRevision) -> &str {
     revision.metadata.name.as_deref().unwrap_or_default()
@@ -94,9 +86,12 @@ pub fn choose<'a>(
         uid: orphan.metadata.uid.clone().unwrap_or_default(),
     }));
     let mut collision_count = status.and_then(|status| status.collision_count).unwrap_or_default();
-    let (data, _) = view.entry.revision_data();
+    let present = view.entry.revision_data();
     let number = history.last().and_then(|newest| newest.revision).unwrap_or_default() + 1;
-    let equal = history.iter().rev().copied().find(|revision| revision.data.0 == *data);
+    let newest_first = || history.iter().rev().copied();
+    let same = newest_first().find(|revision| revision.data.0 == present.0);
+    // What an earlier version recorded lacks the defaults that came later, and is the same for that.
+    let equal = same.or_else(|| newest_first().find(|revision| view.entry.same.records(revision, present)));
     let update = match equal {
         Some(equal) if equal.revision.unwrap_or_default() + 1 == number => Cow::Borrowed(equal),
         Some(equal) => {

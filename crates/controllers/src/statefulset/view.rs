@@ -12,7 +12,7 @@ use std::sync::Arc;
 use client::Change;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{Metadata as _, Resource};
 use model::selector::Selector;
@@ -25,6 +25,8 @@ use super::decision::Notice;
 use super::memory::Memory;
 use super::repair::{self, Checked};
 use super::revisions;
+use super::sameness::Sameness;
+use super::services::{Governing, Services};
 use super::settled::Settled;
 use super::status::min_ready_seconds;
 use reconcile::barrier::{Horizon, Removed};
@@ -76,6 +78,8 @@ pub struct SetEntry {
     /// What was told last; it is told again only after something else was.
     told: Vec<Notice>,
     data: OnceCell<(Value, String)>,
+    /// What the set's revisions mean.
+    pub same: Sameness,
 }
 
 impl SetEntry {
@@ -83,8 +87,8 @@ impl SetEntry {
         let selector = Selector::from_label_selector(&set.spec.selector);
         let reserved = extra.as_ref().map(|extra| extra.reserved.clone()).unwrap_or_default();
         let ordinals = Ordinals::of(&set, &reserved);
-        let (status_sent, told, data) = (None, Vec::new(), OnceCell::new());
-        SetEntry { set, extra, ordinals, memory, selector, status_sent, told, data }
+        let (status_sent, told, data, same) = (None, Vec::new(), OnceCell::new(), Sameness::default());
+        SetEntry { set, extra, ordinals, memory, selector, status_sent, told, data, same }
     }
 
     /// What becomes of claims when their templates change.
@@ -117,6 +121,8 @@ pub enum Event {
     Claims(Change<PersistentVolumeClaim>),
     /// To revisions.
     Revisions(Change<ControllerRevision>),
+    /// To Services. They are told about and nothing else: no decision waits for their list.
+    Services(Change<Service>),
 }
 
 /// The picture of the cluster as far as this controller needs it.
@@ -130,6 +136,7 @@ pub struct View {
     revisions: ByName<Arc<ControllerRevision>>,
     /// Names of the revisions of each owner, by its uid; in the heap of no uid those that nobody owns.
     revisions_of: HashMap<String, BTreeSet<(String, String)>>,
+    services: Services,
     horizon: Horizon,
     none: OwnedPods,
     /// Plans settle nothing and look at every pod: what they say must be the same.
@@ -211,6 +218,13 @@ impl Picture for View {
                         self.touch_claim(&claim.metadata, &mut touched);
                     }
                 }
+            }
+            Event::Services(change) => {
+                let changed = self.services.apply(&change);
+                if matches!(change, Change::Reset(..)) {
+                    self.touch_all(&mut touched);
+                }
+                changed.iter().for_each(|service| self.touch_governed(&service.metadata, &mut touched));
             }
             Event::Revisions(change) => {
                 self.horizon.observe(&change);
@@ -426,6 +440,14 @@ impl View {
         }
     }
 
+    /// A Service touches the sets that name it.
+    fn touch_governed(&self, metadata: &ObjectMeta, touched: &mut Touched) {
+        let (namespace, name) = names(metadata);
+        let governed = self.sets.in_namespace(namespace);
+        let governed = governed.filter(|(_, set)| set.set.spec.service_name.as_deref() == Some(name));
+        touched.extend(governed.map(|(set, _)| ObjectKey::new(namespace, set)));
+    }
+
     /// A claim touches the sets one of whose ordinals has a claim of this name.
     fn touch_claim(&mut self, metadata: &ObjectMeta, touched: &mut Touched) {
         let (namespace, name) = names(metadata);
@@ -532,6 +554,14 @@ impl<'a> SetView<'a> {
         }
         self.pods.settled.borrow_mut().settle(update, is_settled);
         self.pods.settled.borrow()
+    }
+
+    /// What is known of the Service that the set names.
+    pub fn governing_service(&self) -> Governing {
+        match self.entry.set.spec.service_name.as_deref().unwrap_or_default() {
+            "" => Governing::Right,
+            name => self.view.services.governing(self.namespace(), name),
+        }
     }
 
     /// What of a pod is not as the set wants it; worked out once until something it depends on changes.

@@ -6,7 +6,6 @@
 
 pub(crate) mod check;
 pub(crate) mod containers;
-pub(crate) mod defaults;
 pub(crate) mod env;
 pub(crate) mod label_keys;
 pub(crate) mod probes;
@@ -15,3 +14,5 @@ pub(crate) mod scheduling;
 pub(crate) mod security;
 pub(crate) mod volumes;
 pub(crate) mod warnings;
+
+pub(crate) use model::defaults;

@@ -1,8 +1,9 @@
 //! Amounts of resources: requests, limits, and what stands between them.
 
 use model::field::{Error, ErrorList, Path};
-use model::quantity::Quantity;
 use serde_json::Value;
+
+pub(crate) use model::quantity::{canonical, in_json as quantity};
 
 use crate::kinds::check;
 use crate::kinds::read::Read;
@@ -10,25 +11,6 @@ use crate::kinds::read::Read;
 /// What Go's decoder says about a text that is no quantity.
 const NOT_A_QUANTITY: &str = "quantities must match the regular expression \
     '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-
-/// The quantity in a JSON value: a text, or a bare number.
-pub(crate) fn quantity(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => Quantity::parse(text).ok(),
-        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-        _ => None,
-    }
-}
-
-/// Writes the amounts of a map in their canonical form, as upstream's decoder does: `0.5` becomes `500m`.
-pub(crate) fn canonical(amounts: Option<&mut Value>) {
-    let amounts = amounts.and_then(Value::as_object_mut);
-    for amount in amounts.into_iter().flat_map(serde_json::Map::values_mut) {
-        if let Some(quantity) = quantity(amount) {
-            *amount = quantity.to_string().into();
-        }
-    }
-}
 
 /// One amount of the resource `name`: a quantity that is not negative, whole where it is counted.
 pub(crate) fn amount(path: &Path, name: &str, value: &Value) -> ErrorList {

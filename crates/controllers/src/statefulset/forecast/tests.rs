@@ -138,3 +138,39 @@ fn nothing_is_foreseen_for_a_change_that_changes_nothing() {
     let foreseen = forecast(change(&world, &json!({})), now());
     assert_eq!((foreseen.moves, foreseen.end), (vec![], End::Rests));
 }
+
+#[test]
+fn claims_that_follow_their_templates_grow_one_after_the_other_and_nothing_restarts() {
+    let with = |size: &str| {
+        json!({
+            "volumeClaimUpdateStrategy": { "type": "InPlace" },
+            "volumeClaimTemplates": [{
+                "metadata": { "name": "data" }, "spec": { "resources": { "requests": { "storage": size } } },
+            }],
+        })
+    };
+    let mut world = running(&with("1Gi"));
+    for number in 0..3 {
+        let name = ordinal::claim_name("data", "web", number);
+        let mut claim =
+            (**world.view.set(&world.key).expect("is there").claim(&name).expect("is there")).clone();
+        claim.status = serde_json::from_value(json!({ "phase": "Bound", "capacity": { "storage": "1Gi" } }))
+            .expect("is a status");
+        world.put_claim(claim);
+    }
+    let foreseen = forecast(change(&world, &with("2Gi")), now());
+    let grown: Vec<&str> = foreseen
+        .moves
+        .iter()
+        .filter_map(|one| match one {
+            Move::GrowClaim { claim, from, to } => {
+                assert_eq!((from.as_str(), to.as_str()), ("1Gi", "2Gi"));
+                Some(claim.as_str())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(grown, ["data-web-2", "data-web-1", "data-web-0"]);
+    assert_eq!((foreseen.restarts, foreseen.unavailable_at_worst), (vec![], 0));
+    assert_eq!(foreseen.end, End::Rests);
+}

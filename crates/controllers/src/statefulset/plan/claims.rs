@@ -167,7 +167,7 @@ impl<'a> Sync<'a> {
         self.alike.get_or_init(|| {
             let update = &*self.revisions.update;
             let older = self.revisions.history.iter().filter(|revision| name_of(revision) != name_of(update));
-            let alike = older.filter(|revision| revisions::make_same_pods(revision, update));
+            let alike = older.filter(|revision| self.view.entry.same.make_same_pods(revision, update));
             alike.map(|revision| name_of(revision)).collect()
         })
     }

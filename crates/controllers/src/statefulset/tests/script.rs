@@ -13,6 +13,7 @@
 //! | `claim CLAIM label key=value\|class NAME\|asks SIZE\|at <REVISION>\|unbound` | it is changed |
 //! | `revision orphan SET` | the set's revisions lose their owner |
 //! | `revision take SET` | somebody else's revision takes the name that the next one would get |
+//! | `services [NAME headless\|addressed]` | these are all the Services there are |
 //! | `tick SECONDS` | time passes |
 //! | `collect` | the garbage collector runs |
 //! | `plan SET` | shows the plan |
@@ -76,6 +77,14 @@ fn command_of(world: &mut World, words: &[&str]) -> Result<String, String> {
         ["revision", "take", set] => take_revision(world, set).map(|()| String::new()),
         ["tick", seconds] => {
             world.tick(seconds.parse().map_err(|_| "is no number of seconds")?);
+            Ok(String::new())
+        }
+        ["services"] => {
+            world.list_services(None);
+            Ok(String::new())
+        }
+        ["services", name, form] => {
+            world.list_services(Some((name, *form == "headless")));
             Ok(String::new())
         }
         ["collect"] => Ok(format!("collected {:?}", world.collect_claims())),
@@ -188,6 +197,7 @@ fn apply(world: &mut World, name: &str, fields: &[&str]) -> Result<(), String> {
             }
             "replicas" => spec["replicas"] = json!(number(value)?),
             "start" => spec["ordinals"] = json!({ "start": number(value)? }),
+            "dns" => spec["template"]["spec"]["dnsPolicy"] = json!(value),
             "policy" => spec["podManagementPolicy"] = json!(value),
             "min-ready" => spec["minReadySeconds"] = json!(number(value)?),
             "history" => spec["revisionHistoryLimit"] = json!(number(value)?),

@@ -305,6 +305,20 @@ impl World {
         self.set_phase(name, "Running", true, &json!({ "running": {} }));
     }
 
+    /// Lists the Services anew: one, which is headless or not, or none.
+    pub(super) fn list_services(&mut self, service: Option<(&str, bool)>) {
+        let service = service.map(|(name, is_headless)| {
+            let address = if is_headless { "None" } else { "10.96.0.1" };
+            let service = json!({
+                "metadata": { "name": name, "namespace": NAMESPACE }, "spec": { "clusterIP": address },
+            });
+            Arc::new(serde_json::from_value(service).expect("is a Service"))
+        });
+        self.counter += 1;
+        let change = Change::Reset(service.into_iter().collect(), Revision(self.counter));
+        self.view.apply(Event::Services(change));
+    }
+
     /// Gives a claim a volume of this size, with the attributes of its class, as a driver would.
     pub(super) fn bind_claim(&mut self, name: &str, size: Option<&str>) {
         let mut claim = self.claims.get(name).unwrap_or_else(|| panic!("there is no claim {name}")).clone();

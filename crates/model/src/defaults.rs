@@ -1,19 +1,22 @@
-//! What the API fills into a pod spec. Idempotent.
+//! What the API fills into a pod spec and into a claim. Idempotent.
+//!
+//! It is here and not with the kinds because templates are compared by it too: what an earlier version stored
+//! lacks defaults that came later, and is no other template for that.
 
 use serde_json::{Map, Value, json};
 
-use super::resources::canonical;
-use crate::kinds::read::{self, Read};
+use crate::quantity::canonical;
+use crate::read::{self, Read};
 
 /// Grace period of pods that name none.
-pub(crate) const GRACE_PERIOD_SECONDS: i64 = 30;
+pub const GRACE_PERIOD_SECONDS: i64 = 30;
 /// Mode of files in volumes made of objects: 0644.
 const FILE_MODE: i64 = 0o644;
 /// Life of a projected token: an hour.
 const TOKEN_SECONDS: i64 = 3600;
 
 /// The spec of a pod: that of a template, and what only pods get.
-pub(crate) fn pod(spec: &mut Value) {
+pub fn pod(spec: &mut Value) {
     read::set_default(spec, "enableServiceLinks", true);
     template(spec);
     host_ports(spec);
@@ -25,7 +28,7 @@ pub(crate) fn pod(spec: &mut Value) {
 }
 
 /// The spec in a pod template.
-pub(crate) fn template(spec: &mut Value) {
+pub fn template(spec: &mut Value) {
     read::set_default_text(spec, "dnsPolicy", "ClusterFirst");
     read::set_default_text(spec, "restartPolicy", "Always");
     read::set_default_text(spec, "schedulerName", "default-scheduler");
@@ -40,6 +43,16 @@ pub(crate) fn template(spec: &mut Value) {
             default_container(container);
         }
     }
+}
+
+/// A claim, or the template of one.
+pub fn claim(claim: &mut Value) {
+    let spec = read::object_mut(claim, "spec");
+    read::set_default(spec, "volumeMode", "Filesystem");
+    for list in ["limits", "requests"] {
+        canonical(spec.get_mut("resources").and_then(|resources| resources.get_mut(list)));
+    }
+    read::set_default_text(read::object_mut(claim, "status"), "phase", "Pending");
 }
 
 /// The old and the new field for the account follow each other.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 static NULL: Value = Value::Null;
 
 /// Reads fields by dotted path (`spec.nodeName`). Missing and null are the same.
-pub(crate) trait Read {
+pub trait Read {
     /// The value at `path`, or null.
     fn at(&self, path: &str) -> &Value;
 
@@ -62,7 +62,7 @@ impl Read for Value {
 }
 
 /// Sets `key` where it is missing or null.
-pub(crate) fn set_default(object: &mut Value, key: &str, default: impl Into<Value>) {
+pub fn set_default(object: &mut Value, key: &str, default: impl Into<Value>) {
     if let Some(object) = object.as_object_mut() {
         let slot = object.entry(key).or_insert(Value::Null);
         if slot.is_null() {
@@ -72,28 +72,28 @@ pub(crate) fn set_default(object: &mut Value, key: &str, default: impl Into<Valu
 }
 
 /// Sets `key` where it is missing, null or the empty string: what Go's defaults do to plain strings.
-pub(crate) fn set_default_text(object: &mut Value, key: &str, default: &str) {
+pub fn set_default_text(object: &mut Value, key: &str, default: &str) {
     if object.text(key).is_empty() {
         set(object, key, default);
     }
 }
 
 /// Sets `key`, whatever was there.
-pub(crate) fn set(object: &mut Value, key: &str, value: impl Into<Value>) {
+pub fn set(object: &mut Value, key: &str, value: impl Into<Value>) {
     if let Some(object) = object.as_object_mut() {
         object.insert(key.to_owned(), value.into());
     }
 }
 
 /// Removes `key`.
-pub(crate) fn remove(object: &mut Value, key: &str) {
+pub fn remove(object: &mut Value, key: &str) {
     if let Some(object) = object.as_object_mut() {
         object.remove(key);
     }
 }
 
 /// The object at `key`, made empty when it is missing or null.
-pub(crate) fn object_mut<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
+pub fn object_mut<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
     static KEY_OF_A_NON_OBJECT: &str = "the schema has checked that this is an object";
     let map = object.as_object_mut().expect(KEY_OF_A_NON_OBJECT);
     let slot = map.entry(key).or_insert(Value::Null);
@@ -104,17 +104,17 @@ pub(crate) fn object_mut<'a>(object: &'a mut Value, key: &str) -> &'a mut Value 
 }
 
 /// The object at `key` if it is there.
-pub(crate) fn present_mut<'a>(object: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+pub fn present_mut<'a>(object: &'a mut Value, key: &str) -> Option<&'a mut Value> {
     object.get_mut(key).filter(|value| value.is_object())
 }
 
 /// The elements of the list at `key`.
-pub(crate) fn list_mut<'a>(object: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
+pub fn list_mut<'a>(object: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
     object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 /// Copies `key` from `old` into `new`, or removes it where `old` has none.
-pub(crate) fn keep(new: &mut Value, old: &Value, key: &str) {
+pub fn keep(new: &mut Value, old: &Value, key: &str) {
     match old.get(key) {
         Some(value) => set(new, key, value.clone()),
         None => remove(new, key),
