@@ -232,8 +232,8 @@ async fn a_thousand_parallel_replicas_come_up_without_a_status_write_for_each() 
     cluster.stop().await;
 }
 
-/// Stands for a driver: binds claims and grows their volumes; tells in which order they grew. No two grow at a
-/// time, or it ends with a panic.
+/// Stands for a driver: binds claims and grows their volumes; tells in which order they grew. No two grow
+/// at a time, or it ends with a panic.
 async fn be_the_driver(client: Client, grown: mpsc::UnboundedSender<String>) {
     let storage = |list: Option<&BTreeMap<String, Quantity>>| {
         list.and_then(|list| list.get("storage")).map(|size| size.0.clone()).unwrap_or_default()

@@ -209,8 +209,8 @@ pub fn extra_fields() -> Vec<ExtraField> {
             definition: SPEC,
             name: "volumeClaimUpdateStrategy",
             schema: json!({
-                "description": "What becomes of the claims of running replicas when volumeClaimTemplates change \
-                    (KEP-4650).",
+                "description": "What becomes of the claims of running replicas when volumeClaimTemplates \
+                    change (KEP-4650).",
                 "$ref": format!("{REFERENCE_PREFIX}{CLAIM_UPDATES}"),
             }),
         },
@@ -218,11 +218,11 @@ pub fn extra_fields() -> Vec<ExtraField> {
             definition: CLAIM_UPDATES,
             name: "type",
             schema: json!({
-                "description": "OnClaimDelete, the default, leaves claims as they are; a template is used when a \
-                    claim is made. InPlace lets claims follow their templates in what can change on a live claim: \
-                    storage requests grow; labels, annotations and volumeAttributesClassName change. That goes \
-                    replica by replica in the order of a rolling update; a claim has to be ready before anything \
-                    else happens, and pods are not restarted for it.",
+                "description": "OnClaimDelete, the default, leaves claims as they are; a template is used when \
+                    a claim is made. InPlace lets claims follow their templates in what can change on a live \
+                    claim: storage requests grow; labels, annotations and volumeAttributesClassName change. \
+                    That goes replica by replica in the order of a rolling update; a claim has to be ready \
+                    before anything else happens, and pods are not restarted for it.",
                 "type": "string",
                 "enum": ClaimUpdates::NAMES,
             }),

@@ -1,5 +1,5 @@
-//! StatefulSets beside what else there is: two of them must not come to share a claim; what is likely a mistake
-//! is accepted with a warning.
+//! StatefulSets beside what else there is: two of them must not come to share a claim; what is likely a
+//! mistake is accepted with a warning.
 //!
 //! `a` with the template `data-b`, and `b-a` with `data`, would both call a claim `data-b-a-0`: whoever comes
 //! second is refused, since it would run on the other's data (upstream shares it silently).
@@ -21,8 +21,8 @@ use crate::api::Api;
 use crate::codec;
 use crate::request::Address;
 
-/// Sets of a namespace that a selector is compared with: a namespace with more has them made by a program, and
-/// a warning is not worth more than a millisecond or two.
+/// Sets of a namespace that a selector is compared with: a namespace with more has them made by a program,
+/// and a warning is not worth more than a millisecond or two.
 const SELECTORS_COMPARED_MAX: usize = 200;
 /// Sets that one warning names.
 const SELECTORS_NAMED_MAX: usize = 3;
@@ -97,8 +97,8 @@ impl Plugin for Warnings {
             let others = overlapping(api, review.address, new)?;
             if !others.is_empty() {
                 review.cx.warn(format!(
-                    "spec.selector: StatefulSets that select the same pods: {}; each should have labels of its \
-                     own",
+                    "spec.selector: StatefulSets that select the same pods: {}; each should have labels of \
+                     its own",
                     others.join(", ")
                 ));
             }
@@ -106,8 +106,8 @@ impl Plugin for Warnings {
         for warning in old.into_iter().flat_map(|old| growths(new, old)) {
             if let Some(class) = warning.class_that_refuses(api)? {
                 review.cx.warn(format!(
-                    "spec.volumeClaimTemplates[{}].spec.resources.requests.storage: the StorageClass {class:?} \
-                     does not let volumes grow: claims that exist stay as they are",
+                    "spec.volumeClaimTemplates[{}].spec.resources.requests.storage: the StorageClass \
+                     {class:?} does not let volumes grow: claims that exist stay as they are",
                     warning.index
                 ));
             }

@@ -313,8 +313,8 @@ async fn kubectl_changes_claim_templates_and_grows_claims() {
     assert!(
         !success
             && text.contains(
-                "spec.volumeClaimTemplates[0].spec.resources.requests.storage: Forbidden: field can not be less \
-                 than previous value"
+                "spec.volumeClaimTemplates[0].spec.resources.requests.storage: Forbidden: field can not be \
+                 less than previous value"
             ),
         "{text}"
     );

@@ -1,4 +1,4 @@
-//! Claims that follow their templates in place (KEP-4650): what a live claim lacks, and when it is ready. Pure.
+//! Claims that follow their templates in place (KEP-4650): what a live one lacks, and when it is ready. Pure.
 //!
 //! Storage requests only grow; labels and annotations are added, changed, and removed where an earlier
 //! template had put them; a claim keeps what others gave it. A claim carries the revision that it was brought

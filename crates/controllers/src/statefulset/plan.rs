@@ -160,8 +160,8 @@ pub fn hold_back_status(plan: &mut Plan, set: &StatefulSet, sent: Option<Timesta
     plan.requeue_after = Some(plan.requeue_after.map_or(rest, |pause| pause.min(rest)));
 }
 
-/// The pods by ordinal that need a look: those it owns and selects, and the orphans that it adopts. Owned pods that it
-/// does not select, or that are not called as its pods are, are let go.
+/// The pods by ordinal that need a look: those it owns and selects, and the orphans that it adopts. Owned
+/// pods that it does not select, or that are not called as its pods are, are let go.
 fn claim_pods<'a>(
     view: &SetView<'a>,
     settled: &Settled,

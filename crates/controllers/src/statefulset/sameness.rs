@@ -194,7 +194,8 @@ mod tests {
         }));
         assert!(are_same(&old, &new));
         let block = claims(json!({
-            "metadata": { "name": "data" }, "spec": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block" },
+            "metadata": { "name": "data" },
+            "spec": { "accessModes": ["ReadWriteOnce"], "volumeMode": "Block" },
         }));
         assert!(!are_same(&old, &block));
         let mut revision = ControllerRevision::default();

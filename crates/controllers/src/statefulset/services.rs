@@ -26,7 +26,7 @@ pub enum Governing {
 pub(super) struct Services(Option<ByName<bool>>);
 
 impl Services {
-    /// Takes a change in; gives the Service where that may matter to sets that name it. A list matters to all.
+    /// Takes a change in; gives the Service where that may matter to sets that name it. A list may to all.
     pub(super) fn apply(&mut self, change: &Change<Service>) -> Vec<Arc<Service>> {
         let is_headless = |service: &Service| {
             let address = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref());

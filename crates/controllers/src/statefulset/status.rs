@@ -11,9 +11,9 @@ use super::rollout::Strategy;
 use super::view::{PodEntry, SetView};
 use model::stateful_set::{ClaimUpdates, replicas};
 
-/// Counts the pods of a set, wanted and condemned ones alike; `settled` more are at the update revision in all,
-/// and available. Where claims follow revisions, a replica is at
-/// one when its claims are too, and has left one when the first of them has.
+/// Counts the pods of a set, wanted and condemned ones alike; `settled` more are at the update revision in
+/// all, and available. Where claims follow revisions, a replica is at one when its claims are too, and has
+/// left one when the first of them has.
 pub fn counted<'a>(
     view: &SetView<'a>,
     pods: &BTreeMap<i32, &'a PodEntry>,
