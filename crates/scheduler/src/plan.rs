@@ -195,6 +195,13 @@ fn make_room(subject: &Subject<'_>, key: &ObjectKey, pod: &Arc<Pod>, survey: &Su
     let message = message(nodes, &survey.refusals);
     let nominated = view.nomination(key);
     match preemption::find(subject, key, &survey.refusals, nominated) {
+        // Nobody is left to remove: what goes by itself is waited for.
+        Preemption::Of(sacrifice)
+            if nominated == Some(&*sacrifice.node)
+                && sacrifice.victims.iter().all(|pod| meta::is_terminating(&pod.metadata)) =>
+        {
+            Plan::Await { node: sacrifice.node }
+        }
         Preemption::Of(sacrifice) => {
             let displaced = view.lesser_guests(&sacrifice.node, priority(pod));
             let (node, victims) = (sacrifice.node, sacrifice.victims);

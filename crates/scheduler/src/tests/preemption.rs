@@ -193,6 +193,18 @@ fn room_that_was_promised_is_kept_until_the_victims_have_gone() {
 }
 
 #[test]
+fn those_who_go_by_themselves_are_waited_for() {
+    let mut leaving = on("a", pod("low", "2"));
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let mut vip = important(pod("vip", "2"), 100);
+    let mut view = view(vec![node("a", "2")], vec![leaving, vip.clone()]);
+    assert_eq!(whole(&view, "vip"), "remove default/low from a");
+    vip["status"] = json!({"nominatedNodeName": "a"});
+    view.apply(told(vip));
+    assert_eq!(whole(&view, "vip"), "wait for those to go that leave a");
+}
+
+#[test]
 fn important_pods_are_decided_about_first() {
     let pods = vec![pod("low", "1"), important(pod("vip", "1"), 100), important(pod("least", "1"), -5)];
     let view = view(vec![node("a", "2")], pods);
