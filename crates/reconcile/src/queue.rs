@@ -2,8 +2,8 @@
 //!
 //! A key waits at most once, and is never given out while it is still being worked on: what is added
 //! meanwhile comes back after [`WorkQueue::done`]. Of those that wait the one with the highest rank is given
-//! out first, of equal ones that which was added first. Failures push a key back by a growing pause of its own.
-//! The queue is a plain value that belongs to one loop: it never sleeps, it only says when it next has
+//! out first, of equal ones that which was added first. Failures push a key back by a growing pause of its
+//! own. The queue is a plain value that belongs to one loop: it never sleeps, it only says when it next has
 //! something ([`WorkQueue::next_due`]). Read next: [`crate::runner`], the loop.
 //!
 //! Its size is bounded by what feeds it: a key stands for an object of the cluster, and takes at most one

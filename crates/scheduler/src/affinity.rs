@@ -97,7 +97,8 @@ impl<'a> Affinity<'a> {
             return true;
         }
         // The first pod of a group that wants to be together has nobody to join.
-        self.demands.is_own_company && self.demands.near.iter().all(|key| tally.total(key) + difference == 0)
+        query.holds(self.pod, self.neighbours.namespaces())
+            && self.demands.near.iter().all(|key| tally.total(key) + difference == 0)
     }
 
     fn is_apart(&self, labels: &Labels, supposed: &Supposed<'_>) -> bool {

@@ -9,8 +9,8 @@
 //! controller binds or makes their volumes, and when that is seen the pod is bound.
 //!
 //! A pod that fits nowhere may have less important ones removed ([`preemption`]): it is promised the room on
-//! their node (`status.nominatedNodeName`), which nobody of its rank or below is then given, and is bound when
-//! they have gone.
+//! their node (`status.nominatedNodeName`), which nobody of its rank or below is then given, and is bound
+//! when they have gone.
 //!
 //! Read next: [`plan`] (the decision), [`filters`] and [`scores`] (the plug-ins), [`request`] (what a pod
 //! asks for), [`affinity`] and [`spread`] (what it asks of other pods, looked up in counts that are kept).

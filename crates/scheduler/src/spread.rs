@@ -1,8 +1,8 @@
 //! Topology spread: how evenly the pods of a group are over the domains of a topology.
 //!
 //! A required rule refuses nodes in whose domain there would be too many more than in the emptiest; the
-//! others make a difference to the score. Domains are those of the nodes that a rule looks at, gathered once a
-//! decision from the counts by node that [`crate::neighbours`] keeps.
+//! others make a difference to the score. Domains are those of the nodes that a rule looks at, gathered once
+//! a decision from the counts by node that [`crate::neighbours`] keeps.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

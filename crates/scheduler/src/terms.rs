@@ -1,8 +1,8 @@
 //! What a pod says about other pods: affinity, anti-affinity and spread, read once when it begins to wait.
 //!
 //! A [`Query`] means pods: by namespace, labels, and whether those that are being deleted count. Equal
-//! queries are equal values, so that the pods of one set share one count of each. Nothing here counts; that is
-//! [`crate::neighbours`]. Read next: [`crate::affinity`] and [`crate::spread`], which decide by it.
+//! queries are equal values, so that the pods of one set share one count of each. Nothing here counts; that
+//! is [`crate::neighbours`]. Read next: [`crate::affinity`] and [`crate::spread`], which decide by it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -73,8 +73,6 @@ pub(crate) struct Demands {
     pub near: Vec<String>,
     /// Those pods; there when `near` is not empty.
     pub company: Option<Query>,
-    /// The pod is such a pod itself, so that the first one may go anywhere.
-    pub is_own_company: bool,
     /// Required anti-affinity.
     pub apart: Vec<Term>,
     /// Preferred affinity, and anti-affinity with negative weight.
@@ -155,8 +153,6 @@ impl Demands {
             demands.near = required.iter().map(|term| term.topology_key.clone()).collect();
             let all: Vec<Meant> = required.iter().map(|term| Meant::of(term, own)).collect();
             demands.company = (!all.is_empty()).then_some(Query { all, living_only: false });
-            demands.is_own_company =
-                demands.company.as_ref().is_some_and(|query| query.holds(pod, namespaces));
             let preferred = near.preferred_during_scheduling_ignored_during_execution.as_deref();
             demands.preferred.extend(weighted(preferred, own, 1));
         }

@@ -1,7 +1,7 @@
 //! Evicts a pod, or says that it may stay, exactly as the plan says.
 //!
-//! First the pod's condition says why it goes, then it is deleted with its usual grace; both are about the very
-//! pod that was decided about.
+//! First the pod's condition says why it goes, then it is deleted with its usual grace; both are about the
+//! very pod that was decided about.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The taint eviction controller: pods leave nodes with a `NoExecute` taint that they do not tolerate, at once
-//! or when their time is over.
+//! The taint eviction controller: pods leave nodes with a `NoExecute` taint that they do not tolerate, at
+//! once or when their time is over.
 //!
 //! A pod's time runs from when it met the taint: from when the taint came or the pod was placed, whatever was
 //! later, by times that the API keeps, so that a restart of this process gives no pod more. It must never

@@ -19,9 +19,12 @@ pub(crate) use self::tally::Tally;
 use crate::terms::{self, Demands, Labels, Namespaces, Query, Role, Term};
 
 /// Questions that are kept although no pod waits with them: the next pod of a set that is made one by one
-/// asks again what the one before asked. At some 100 bytes a node with such a pod and 5,000 nodes, 128 MB at the
-/// very most; a set of a hundred pods costs 10 KB.
-const IDLE_MAX: usize = 256;
+/// asks again what the one before asked, and answering anew costs a look at all pods of the namespace. As
+/// many as sets may be on their way at once.
+const IDLE_MAX: usize = 4_096;
+/// Nodes that those have counts for, together: at some 100 bytes each, 50 MB at most. A set of fifty pods has
+/// fifty.
+const IDLE_NODES_MAX: usize = 500_000;
 
 /// A pod that has a place, as far as others have to mind it.
 pub(crate) struct Placed<'a> {
@@ -55,7 +58,9 @@ pub(crate) struct Neighbours {
     questions: HashMap<u64, Question>,
     question_ids: HashMap<Query, u64>,
     questions_by_label: ByLabel,
-    idle: BTreeMap<u64, u64>,
+    /// By when they became so: which, and of how many nodes.
+    idle: BTreeMap<u64, (u64, usize)>,
+    idle_nodes: usize,
     holdings: HashMap<u64, Holding>,
     holding_ids: HashMap<(Role, Term), u64>,
     holdings_by_label: ByLabel,
@@ -112,8 +117,10 @@ impl Neighbours {
             let question = self.questions.get_mut(&id).expect("an id stands for a question");
             question.asked_by += 1;
             question.tally.add_topology(topology, &labels);
-            if let Some(since) = question.idle_since.take() {
-                self.idle.remove(&since);
+            if let Some(since) = question.idle_since.take()
+                && let Some((_, nodes)) = self.idle.remove(&since)
+            {
+                self.idle_nodes -= nodes;
             }
         }
     }
@@ -148,13 +155,16 @@ impl Neighbours {
             let question = self.questions.get_mut(&id).expect("an id stands for a question");
             question.asked_by -= 1;
             if question.asked_by == 0 {
+                let nodes = question.tally.nodes();
                 question.idle_since = Some(since);
-                self.idle.insert(since, id);
+                self.idle.insert(since, (id, nodes));
+                self.idle_nodes += nodes;
             }
         }
-        while self.idle.len() > IDLE_MAX
-            && let Some((_, id)) = self.idle.pop_first()
+        while (self.idle.len() > IDLE_MAX || self.idle_nodes > IDLE_NODES_MAX)
+            && let Some((_, (id, nodes))) = self.idle.pop_first()
         {
+            self.idle_nodes -= nodes;
             let question = self.questions.remove(&id).expect("an id stands for a question");
             self.questions_by_label.take_out(id, &question.query);
             self.question_ids.remove(&question.query);
@@ -242,6 +252,12 @@ impl Neighbours {
         self.holdings.clear();
         self.holding_ids.clear();
         self.holdings_by_label = ByLabel::default();
+    }
+
+    /// How many questions are counted.
+    #[cfg(test)]
+    pub(crate) fn questions(&self) -> usize {
+        self.questions.len()
     }
 
     fn new_id(&mut self) -> u64 {

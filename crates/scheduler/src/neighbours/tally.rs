@@ -74,6 +74,11 @@ impl Tally {
         }
     }
 
+    /// How many nodes have any.
+    pub(super) fn nodes(&self) -> usize {
+        self.by_node.len()
+    }
+
     /// How many are on a node.
     pub(crate) fn on(&self, node: &str) -> i64 {
         self.by_node.get(node).copied().unwrap_or_default()

@@ -235,3 +235,22 @@ fn node_affinity_is_by_label_or_name_and_a_preference_is_none_of_its_own() {
     let preferred = json!([prefers("b", 5), prefers("c", 40), prefers("d", 100)]);
     assert_eq!(asks(json!({"preferredDuringSchedulingIgnoredDuringExecution": preferred})), "bind to c1");
 }
+
+#[test]
+fn what_a_set_asks_is_counted_on_for_its_next_pod_and_within_bounds() {
+    let mut view = view(vec![zoned("a1", "a")], vec![]);
+    let asks = |index: usize| {
+        let spec = json!({"affinity": {"podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [term(&format!("app-{index}"), "zone")]}}});
+        labelled("web-0", json!({}), &spec)
+    };
+    for index in 0..5_000 {
+        view.apply(told(asks(index)));
+        view.apply(Event::Pods(Change::Delete(typed::<Pod>(asks(index)))));
+    }
+    assert_eq!(view.neighbours().questions(), 4_096);
+    view.apply(told(asks(4_999)));
+    assert_eq!(view.neighbours().questions(), 4_096, "it is counted already");
+    view.apply(told(on("a1", labelled("other", json!({"app": "app-4999"}), &json!({})))));
+    assert!(decision(&view, "web-0").starts_with("unschedulable"), "and was counted on");
+}

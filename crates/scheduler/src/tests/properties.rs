@@ -226,7 +226,7 @@ impl World {
                 assert!(value(node, topology).is_some());
                 let alone = !all.iter().any(|(_, at)| value(at, topology).is_some());
                 let joined = near(topology).iter().any(|(other, _)| company.holds(other, namespaces));
-                assert!(joined || (alone && demands.is_own_company), "affinity");
+                assert!(joined || (alone && company.holds(&pod, namespaces)), "affinity");
             }
         }
         for rule in demands.spread.iter().filter(|rule| rule.is_required) {
