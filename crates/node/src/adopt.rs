@@ -23,7 +23,7 @@ pub struct Found {
 }
 
 /// Lists everything, again and again until it works: nothing may start before.
-pub async fn find(context: &Context) -> HashMap<String, Found> {
+pub async fn find(context: &Context) -> BTreeMap<String, Found> {
     let mut last = None;
     loop {
         match try_find(context).await {
@@ -39,8 +39,8 @@ pub async fn find(context: &Context) -> HashMap<String, Found> {
     }
 }
 
-async fn try_find(context: &Context) -> Result<HashMap<String, Found>, String> {
-    let mut found: HashMap<String, Found> = HashMap::new();
+async fn try_find(context: &Context) -> Result<BTreeMap<String, Found>, String> {
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
     let mut pods = HashMap::new();
     let mut sandboxes = context.runtime.list_sandboxes().await.map_err(|error| error.to_string())?;
     sandboxes.sort_by_key(|sandbox| (sandbox.config.attempt, sandbox.created_at));
@@ -76,9 +76,12 @@ async fn try_find(context: &Context) -> Result<HashMap<String, Found>, String> {
         found.entry(attachment.pod_uid).or_default().addresses = attachment.addresses;
     }
     // Directories without a sandbox: taken down half, or made by an agent that ended in between.
-    let mut entries = tokio::fs::read_dir(&context.mounter.data).await.map_err(|error| error.to_string())?;
-    while let Some(entry) = entries.next_entry().await.map_err(|error| error.to_string())? {
-        found.entry(entry.file_name().to_string_lossy().into_owned()).or_default();
+    let data = context.mounter.data.clone();
+    let list = move || std::fs::read_dir(data)?.map(|entry| Ok(entry?.file_name())).collect();
+    let names: Vec<std::ffi::OsString> =
+        context.config.machine.run(list).await.map_err(|error| error.to_string())?;
+    for name in names {
+        found.entry(name.to_string_lossy().into_owned()).or_default();
     }
     Ok(found)
 }

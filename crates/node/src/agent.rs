@@ -62,7 +62,7 @@ impl Agent {
     ) -> Agent {
         let (events, writer) = events::channel(client.clone(), Arc::clone(&clock), &config.node_name);
         let data = config.root_dir.join("pod-data");
-        let mounter = Mounter { data, drivers, client: client.clone() };
+        let mounter = Mounter { data, drivers, client: client.clone(), machine: config.machine };
         let context = Context { config, client, runtime, images, network, mounter, clock, events };
         Agent {
             context: Arc::new(context),
@@ -85,9 +85,10 @@ impl Agent {
 
     /// Runs until cancelled. Containers stay as they are; the next run finds them again.
     pub async fn run(&self, cancel: CancellationToken) -> std::io::Result<()> {
-        let pod_data = &self.context.mounter.data;
-        tokio::fs::create_dir_all(pod_data).await?;
-        tokio::fs::create_dir_all(self.context.config.root_dir.join("pods")).await?;
+        let pod_data = self.context.mounter.data.clone();
+        let pods = self.context.config.root_dir.join("pods");
+        let make = move || std::fs::create_dir_all(pod_data).and_then(|()| std::fs::create_dir_all(pods));
+        self.context.config.machine.run(make).await?;
         let mut beside = JoinSet::new();
         let writer = self.event_writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
@@ -96,8 +97,9 @@ impl Agent {
         beside.spawn(registration::run(Arc::clone(&self.context)));
         let mut agent = Loop::new(Arc::clone(&self.context), Arc::clone(&self.directory));
         tokio::select! {
-            () = agent.run(&self.images_came) => {}
+            biased;
             () = cancel.cancelled() => {}
+            () = agent.run(&self.images_came) => {}
         }
         Ok(())
     }
@@ -119,7 +121,7 @@ struct Loop {
     allocatable: BTreeMap<String, i64>,
     labels: BTreeMap<String, String>,
     /// What the runtime had before the first pods were seen.
-    found: HashMap<String, Found>,
+    found: BTreeMap<String, Found>,
     marked: BTreeSet<String>,
 }
 
@@ -137,7 +139,7 @@ impl Loop {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             usage: Usage::default(),
-            found: HashMap::new(),
+            found: BTreeMap::new(),
             marked: BTreeSet::new(),
         }
     }
@@ -156,13 +158,16 @@ impl Loop {
         loop {
             let next = self.timers.first().map(|(at, _)| *at);
             let sleep = self.until(next);
+            // In order, so that the same run is the same every time. What is rare comes first, so that what is
+            // frequent holds nothing up; timers need no turn, they are looked at after each.
             tokio::select! {
-                Some(change) = pods.next() => self.pod_changed(change),
-                Some(change) = maps.next() => self.referred(ReferredKind::ConfigMap, change),
-                Some(change) = secrets.next() => self.referred(ReferredKind::Secret, change),
-                Some(change) = claims.next() => self.referred(ReferredKind::Claim, change),
-                event = runtime_events.recv() => self.runtime_said(event),
+                biased;
                 () = images_came.notified() => self.pull_again(),
+                Some(change) = claims.next() => self.referred(ReferredKind::Claim, change),
+                Some(change) = secrets.next() => self.referred(ReferredKind::Secret, change),
+                Some(change) = maps.next() => self.referred(ReferredKind::ConfigMap, change),
+                Some(change) = pods.next() => self.pod_changed(change),
+                event = runtime_events.recv() => self.runtime_said(event),
                 Some(done) = self.tasks.join_next_with_id() => {
                     self.task_done(done);
                     for _ in 0..BATCH_MAX {
@@ -409,7 +414,7 @@ impl Loop {
     }
 
     fn look_at_all(&mut self) {
-        let running: Vec<_> = self
+        let mut running: Vec<_> = self
             .workers
             .iter()
             .flat_map(|(uid, worker)| {
@@ -418,6 +423,7 @@ impl Loop {
                 )
             })
             .collect();
+        running.sort();
         for (uid, name, id) in running {
             let context = Arc::clone(&self.context);
             self.spawn(uid, None, async move {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::machine::Machine;
+
 /// Settings of one node's agent.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
@@ -25,6 +27,8 @@ pub struct AgentConfig {
     pub labels: BTreeMap<String, String>,
     /// Shown as `kubeletVersion`: `v1.37.0+ordinal-0.1.0`.
     pub version: String,
+    /// Which machine this is.
+    pub machine: Machine,
 }
 
 /// What a node has.

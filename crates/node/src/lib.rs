@@ -23,6 +23,7 @@ pub mod files;
 pub mod gateway;
 mod grpc;
 pub mod logs;
+mod machine;
 mod notices;
 pub mod plan;
 pub mod probe;
@@ -41,4 +42,5 @@ mod worker;
 
 pub use agent::Agent;
 pub use config::{AgentConfig, Capacity};
+pub use machine::Machine;
 pub use purge::purge;

@@ -130,7 +130,7 @@ impl Context {
         }
         if let Some(old) = attempt.checked_sub(2) {
             let log = self.log_directory(view).join(name).join(format!("{old}.log"));
-            let _ = tokio::fs::remove_file(log).await;
+            let _ = self.config.machine.run(move || std::fs::remove_file(log)).await;
         }
     }
 
@@ -211,9 +211,9 @@ impl Context {
             env.insert(0, ("HOSTNAME".to_owned(), hostname));
         }
         let log_directory = self.log_directory(view).join(&container.name);
-        tokio::fs::create_dir_all(&log_directory)
-            .await
-            .map_err(|error| failure("CreateContainerError", format!("make the log directory: {error}")))?;
+        let directory = log_directory.clone();
+        let made = self.config.machine.run(move || std::fs::create_dir_all(directory)).await;
+        made.map_err(|error| failure("CreateContainerError", format!("make the log directory: {error}")))?;
         let mut labels = pod_labels(view);
         labels.insert("io.kubernetes.container.name".to_owned(), container.name.clone());
         labels.insert(LABEL_MESSAGE_FILE.to_owned(), message_file);
@@ -261,12 +261,8 @@ impl Context {
                     let target = directory.join("subpaths").join(&container.name).join(index.to_string());
                     let (root, target_path) = (volume.path.clone(), target.clone());
                     let content_is_ours = volume.readonly;
-                    tokio::task::spawn_blocking(move || {
-                        subpath::mount(&root, &sub_path, &target_path, content_is_ours)
-                    })
-                    .await
-                    .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-                    .map_err(|error| {
+                    let bind = move || subpath::mount(&root, &sub_path, &target_path, content_is_ours);
+                    self.config.machine.run(bind).await.map_err(|error| {
                         format!(
                             "failed to prepare subPath for volumeMount {:?} of container {:?}: {error}",
                             mount.name, container.name
@@ -288,14 +284,15 @@ impl Context {
         }
         let message_directory = directory.join("containers").join(&container.name).join(attempt.to_string());
         let message_file = message_directory.join("termination-log");
-        let made = async {
-            tokio::fs::create_dir_all(&message_directory).await?;
-            tokio::fs::write(&message_file, b"").await?;
+        let file = message_file.clone();
+        let make = move || {
+            std::fs::create_dir_all(message_directory)?;
+            std::fs::write(&file, b"")?;
             // Whoever the container runs as writes its last words here.
-            let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-            tokio::fs::set_permissions(&message_file, anybody).await
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))
         };
-        made.await.map_err(|error: std::io::Error| format!("make the termination message: {error}"))?;
+        let made = self.config.machine.run(make).await;
+        made.map_err(|error| format!("make the termination message: {error}"))?;
         let message_path = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
         let managed = [
             ("/etc/hosts", directory.join("hosts")),

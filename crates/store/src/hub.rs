@@ -89,7 +89,10 @@ impl Hub {
     /// Ends every watch.
     pub(crate) fn close(&mut self) {
         self.closed = true;
-        for subscriber in self.by_prefix.values().flatten() {
+        // In order, so that the same run is the same every time.
+        let mut prefixes: Vec<_> = self.by_prefix.iter().collect();
+        prefixes.sort_unstable_by_key(|(prefix, _)| *prefix);
+        for subscriber in prefixes.into_iter().flat_map(|(_, list)| list) {
             let _ = subscriber.sender.try_send(Err(WatchError::Closed));
         }
         self.by_prefix.clear();

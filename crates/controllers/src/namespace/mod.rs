@@ -76,6 +76,7 @@ async fn make_system_namespaces(client: &Client, stop: &CancellationToken) {
                 Err(status) => tracing::warn!(name, "make a system namespace, to be tried again: {status}"),
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(SYSTEM_PAUSE) => {}
             }

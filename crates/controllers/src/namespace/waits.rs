@@ -54,6 +54,7 @@ impl Waker {
         let mut handles: HashMap<ObjectKey, AbortHandle> = HashMap::new();
         loop {
             let key = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 Some(wait) = self.requests.recv() => {
                     let key = wait.key.clone();
@@ -71,6 +72,7 @@ impl Waker {
             };
             handles.remove(&key);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 sent = self.woken.send(key) => if sent.is_err() { return },
             }

@@ -38,6 +38,7 @@ pub async fn run(client: Client, drivers: Vec<Arc<dyn Driver>>, stop: Cancellati
         while let Err(error) = sweep(&client, &*driver).await {
             tracing::warn!(driver = driver.name(), "volumes that nobody knows are looked for again: {error}");
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RETRY_PAUSE) => {}
             }

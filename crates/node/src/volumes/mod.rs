@@ -30,6 +30,7 @@ use storage::driver::{Driver, PublishVolume, VolumeId};
 use storage::mounts;
 
 use crate::env::{Facts, Sources};
+use crate::machine::Machine;
 use crate::view::MountedVolume;
 
 /// A volume could not be mounted; the text is that of the `FailedMount` event.
@@ -58,6 +59,8 @@ pub struct Mounter {
     pub drivers: Vec<Arc<dyn Driver>>,
     /// For claims and volumes.
     pub client: Client,
+    /// Where files are made.
+    pub machine: Machine,
 }
 
 impl Mounter {
@@ -92,10 +95,7 @@ impl Mounter {
                     payload::of(pod, volume, sources, facts).map_err(|error| fail(error.to_string()))?;
                 let (volume, group, pod_uid) = (volume.clone(), fs_group(pod), uid.clone());
                 let work = move || mount_plain(&volume, files, group, &target, &pod_uid, now);
-                tokio::task::spawn_blocking(work)
-                    .await
-                    .unwrap_or_else(|error| Err(io::Error::other(error)))
-                    .map_err(|error| fail(error.to_string()))?
+                self.machine.run(work).await.map_err(|error| fail(error.to_string()))?
             };
             mounted.insert(volume.name.clone(), one);
         }
@@ -150,30 +150,36 @@ impl Mounter {
             (None, None) => return Err(format!("volume {bound_to} is of a type this node cannot mount")),
         };
         if spec.host_path.is_some() {
-            let made = tokio::fs::create_dir_all(&source).await;
+            let directory = source.clone();
+            let made = self.machine.run(move || fs::create_dir_all(directory)).await;
             made.map_err(|error| format!("make {}: {error}", source.display()))?;
         }
-        if tokio::fs::metadata(&source).await.is_err() {
+        let path = source.clone();
+        if self.machine.run(move || fs::metadata(path)).await.is_err() {
             return Err(format!("path {:?} does not exist", source.display().to_string()));
         }
         if let Some(group) = group.filter(|_| !readonly && spec.local.is_some()) {
             let path = source.clone();
-            tokio::task::spawn_blocking(move || storage::local::apply_group(&path, group))
-                .await
-                .unwrap_or_else(|error| Err(io::Error::other(error)))
-                .map_err(|error| format!("give the volume to its group: {error}"))?;
+            let give = move || storage::local::apply_group(&path, group);
+            let given = self.machine.run(give).await;
+            given.map_err(|error| format!("give the volume to its group: {error}"))?;
         }
         Ok(MountedVolume { path: source, readonly })
     }
 
     /// Written before publishing: a crash in between leaves a record too many, never one too few.
     async fn record(&self, uid: &str, volume: &str, driver: &str, id: &VolumeId) -> io::Result<()> {
-        let directory = self.pod_directory(uid).join("csi");
-        tokio::fs::create_dir_all(&directory).await?;
-        tokio::fs::create_dir_all(self.pod_directory(uid).join("volumes")).await?;
+        let (directory, volumes) =
+            (self.pod_directory(uid).join("csi"), self.pod_directory(uid).join("volumes"));
         let published = Published { driver: driver.to_owned(), id: id.clone() };
         let text = serde_json::to_vec(&published).map_err(io::Error::other)?;
-        tokio::fs::write(directory.join(format!("{volume}.json")), text).await
+        let name = format!("{volume}.json");
+        let write = move || {
+            fs::create_dir_all(&directory)?;
+            fs::create_dir_all(volumes)?;
+            fs::write(directory.join(name), text)
+        };
+        self.machine.run(write).await
     }
 
     /// Unpublishes and unmounts everything of a pod and removes its directory.
@@ -182,22 +188,20 @@ impl Mounter {
             return Err(format!("{uid:?} is not the uid of a pod"));
         }
         let directory = self.pod_directory(uid);
-        if tokio::fs::symlink_metadata(&directory).await.is_err() {
-            return Ok(());
-        }
-        let mut records = match tokio::fs::read_dir(directory.join("csi")).await {
-            Ok(records) => Some(records),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.to_string()),
+        let (records, parts) = (directory.join("csi"), directory.join("subpaths"));
+        let text = |error: io::Error| error.to_string();
+        let is_there = directory.clone();
+        let prepare = move || {
+            if fs::symlink_metadata(is_there).is_err() {
+                return Ok(None);
+            }
+            let records = read_records(&records)?;
+            // Parts of volumes are mounted from them and go first.
+            mounts::unmount_beneath(&canonical(&parts))?;
+            Ok(Some(records))
         };
-        // Parts of volumes are mounted from them and go first.
-        let parts = directory.join("subpaths");
-        blocking(move || mounts::unmount_beneath(&canonical(&parts))).await?;
-        while let Some(records) = &mut records
-            && let Some(entry) = records.next_entry().await.map_err(|error| error.to_string())?
-        {
-            let text = tokio::fs::read(entry.path()).await.map_err(|error| error.to_string())?;
-            let name = entry.file_name().to_string_lossy().trim_end_matches(".json").to_owned();
+        let Some(records) = self.machine.run(prepare).await.map_err(text)? else { return Ok(()) };
+        for (name, text) in records {
             let Ok(published) = serde_json::from_slice::<Published>(&text) else {
                 // A crash cut the record short: it was never published then.
                 continue;
@@ -207,15 +211,24 @@ impl Mounter {
                 driver.unpublish(&published.id, target).await.map_err(|error| error.to_string())?;
             }
         }
-        blocking(move || remove_pod_directory(&canonical(&directory))).await
+        self.machine.run(move || remove_pod_directory(&canonical(&directory))).await.map_err(text)
     }
 }
 
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), String> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-        .map_err(|error| error.to_string())
+/// The records of what is published, by the volume's name in the pod, in the order of the names.
+fn read_records(directory: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    let mut records = BTreeMap::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().trim_end_matches(".json").to_owned();
+        records.insert(name, fs::read(entry.path())?);
+    }
+    Ok(records)
 }
 
 fn canonical(path: &Path) -> PathBuf {

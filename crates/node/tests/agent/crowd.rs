@@ -85,6 +85,7 @@ impl Crowd {
             },
             labels: BTreeMap::new(),
             version: "v1.37.0-test".to_owned(),
+            machine: node::Machine::Real,
         };
         let agent = Agent::new(
             config,

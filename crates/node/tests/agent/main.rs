@@ -80,6 +80,7 @@ impl Cluster {
             },
             labels: BTreeMap::new(),
             version: "v1.37.0-test".to_owned(),
+            machine: node::Machine::Real,
         };
         let agent = Arc::new(Agent::new(
             config,

@@ -415,6 +415,7 @@ fn start_agent(
         capacity: machine.capacity,
         labels: std::collections::BTreeMap::new(),
         version: VERSION.to_owned(),
+        machine: node::Machine::Real,
     };
     let agent = Arc::new(Agent::new(
         config,

@@ -76,6 +76,7 @@ impl SimulatedRuntime {
         let (timer, stopped) = (inner.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = stopped.cancelled() => {}
                 () = timer.keep_time() => {}
             }
@@ -96,6 +97,11 @@ impl SimulatedRuntime {
         self.inner.state().answer = Some(Arc::new(answer));
     }
 
+    /// Every container that there is, in the order in which they were made.
+    pub fn containers(&self) -> Vec<ContainerId> {
+        self.inner.state().containers.keys().cloned().collect()
+    }
+
     /// Ends a running container now, as if by itself.
     pub fn end(&self, id: &ContainerId, code: i32, oom_killed: bool) {
         self.inner.end(id, code, oom_killed);
@@ -114,6 +120,7 @@ impl Inner {
             match next {
                 None => changed.await,
                 Some((moment, _)) => tokio::select! {
+                    biased;
                     () = changed => {}
                     () = tokio::time::sleep_until(moment) => self.carry_out(),
                 },
