@@ -158,8 +158,8 @@ impl Loop {
         loop {
             let next = self.timers.first().map(|(at, _)| *at);
             let sleep = self.until(next);
-            // In order, so that the same run is the same every time. What is rare comes first, so that what is
-            // frequent holds nothing up; timers need no turn, they are looked at after each.
+            // In order, so that the same run is the same every time. What is rare comes first, so that what
+            // is frequent holds nothing up; timers need no turn, they are looked at after each.
             tokio::select! {
                 biased;
                 () = images_came.notified() => self.pull_again(),

@@ -249,16 +249,14 @@ impl Context {
             return Ok(());
         };
         let directory = self.mounter.pod_directory(&view.uid);
-        tokio::fs::create_dir_all(&directory).await?;
-        let host_hosts = if spec.host_network == Some(true) {
-            Some(tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default())
-        } else {
-            None
+        let on_host = spec.host_network == Some(true);
+        let read = move || {
+            let host_hosts = on_host.then(|| std::fs::read_to_string("/etc/hosts").unwrap_or_default());
+            Ok((host_hosts, std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()))
         };
+        let (host_hosts, host_resolver) = self.config.machine.run(read).await?;
         let aliases = spec.host_aliases.as_deref().unwrap_or_default();
         let hosts = files::hosts(addresses, hostname, full, aliases, host_hosts.as_deref());
-        tokio::fs::write(directory.join("hosts"), hosts).await?;
-        let host_resolver = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
         let resolver = files::resolv_conf(
             spec,
             view.namespace(),
@@ -266,7 +264,12 @@ impl Context {
             &self.config.cluster_domain,
             &host_resolver,
         );
-        tokio::fs::write(directory.join("resolv.conf"), resolver).await
+        let write = move || {
+            std::fs::create_dir_all(&directory)?;
+            std::fs::write(directory.join("hosts"), hosts)?;
+            std::fs::write(directory.join("resolv.conf"), resolver)
+        };
+        self.config.machine.run(write).await
     }
 
     async fn stop(
@@ -309,7 +312,8 @@ impl Context {
     }
 
     async fn forget(&self, view: &PodView, delete_object: bool) -> Result<(), String> {
-        match tokio::fs::remove_dir_all(self.log_directory(view)).await {
+        let logs = self.log_directory(view);
+        match self.config.machine.run(move || std::fs::remove_dir_all(logs)).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.to_string()),
             _ => {}
         }
@@ -322,8 +326,20 @@ impl Context {
             precondition: Precondition { uid: Some(view.uid.clone()), resource_version: None },
         };
         match self.client.delete::<Pod>(view.namespace(), view.name(), options).await {
-            // A conflict says that the name belongs to another pod by now.
-            Err(status) if !status.is_not_found() && !status.is_conflict() => Err(status.to_string()),
+            // Mostly it says that the name belongs to another pod by now. Whoever takes it for that without a
+            // look leaves a pod that is never removed.
+            Err(status) if status.is_conflict() => self.confirm_gone(view).await,
+            Err(status) if !status.is_not_found() => Err(status.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn confirm_gone(&self, view: &PodView) -> Result<(), String> {
+        match self.client.get::<Pod>(view.namespace(), view.name()).await {
+            Ok(pod) if pod.metadata.uid.as_ref() == Some(&view.uid) => {
+                Err("the object was not removed, and is still there".to_owned())
+            }
+            Err(status) if !status.is_not_found() => Err(status.to_string()),
             _ => Ok(()),
         }
     }
@@ -361,7 +377,8 @@ impl Context {
         };
         let labels = &status.config.labels;
         if let Some(path) = labels.get(LABEL_MESSAGE_FILE) {
-            let text = tokio::fs::read(path).await.unwrap_or_default();
+            let path = path.clone();
+            let text = self.config.machine.run(move || std::fs::read(path)).await.unwrap_or_default();
             let cut = &text[..text.len().min(TERMINATION_MESSAGE_BYTES_MAX)];
             if !cut.is_empty() {
                 terminated.message = Some(String::from_utf8_lossy(cut).into_owned());

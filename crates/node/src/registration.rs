@@ -18,20 +18,20 @@ use serde_json::json;
 
 use crate::config::AgentConfig;
 use crate::execute::Context;
+use crate::machine::Pressure;
 
 /// How often the lease is renewed.
 const RENEW_SECONDS: u64 = 10;
 /// How long a lease that is not renewed says that the node is alive, as upstream.
 const LEASE_SECONDS: i32 = 40;
+/// Pause before a renewal that failed is tried again: four failures in a row would otherwise make a node that
+/// is well a silent one.
+const RENEW_RETRY_SECONDS: u64 = 1;
 /// Pause between two tries to register.
 const RETRY: Duration = Duration::from_millis(500);
 /// A status that says nothing new is written this often.
 const STATUS_SECONDS: i64 = 300;
 const LEASE_NAMESPACE: &str = "kube-node-lease";
-/// Below this share of free disk (in thousandths) the node says so; upstream evicts at the same.
-const DISK_FREE_MILLI_MIN: u64 = 100;
-/// Below this much free memory the node says so.
-const MEMORY_FREE_BYTES_MIN: u64 = 100 << 20;
 
 /// Registers the node and keeps its lease and status fresh, until dropped.
 pub(crate) async fn run(context: Arc<Context>) {
@@ -40,29 +40,38 @@ pub(crate) async fn run(context: Arc<Context>) {
         tokio::time::sleep(RETRY).await;
     }
     let mut said: Option<(NodeStatus, Timestamp)> = None;
-    let mut interval = tokio::time::interval(Duration::from_secs(RENEW_SECONDS));
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        interval.tick().await;
+        let mut pause = Duration::from_secs(RENEW_SECONDS);
         if let Err(status) = renew(&context).await {
             tracing::warn!("the node's lease was not renewed: {status}");
+            pause = Duration::from_secs(RENEW_RETRY_SECONDS);
         }
-        let now = context.clock.now();
-        let previous = said.as_ref().map(|(status, _)| status);
-        let status = node_status(&context, previous, now);
-        let due = said.as_ref().is_none_or(|(before, at)| {
-            now.duration_since(*at) >= SignedDuration::from_secs(STATUS_SECONDS) || !same(before, &status)
-        });
-        if !due {
-            continue;
-        }
-        match write_status(&context, &status).await {
-            Ok(()) => said = Some((status, now)),
-            Err(error) => {
-                tracing::warn!("the node's status was not written: {error}");
-                if error.is_not_found() {
-                    let _ = register(&context).await;
-                }
+        tell_status(&context, &mut said).await;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Writes the node's status if it has news, or if somebody has said otherwise meanwhile: of a node that was
+/// silent for a while it is said that nobody knows it.
+async fn tell_status(context: &Context, said: &mut Option<(NodeStatus, Timestamp)>) {
+    let stored = context.client.get::<Node>("", &context.config.node_name).await;
+    let now = context.clock.now();
+    let previous = said.as_ref().map(|(status, _)| status);
+    let shown = stored.as_ref().ok().and_then(|node| node.status.as_ref());
+    let status = node_status(context, shown.or(previous), now);
+    let is_contradicted = shown.is_some_and(|shown| !agrees(shown, &status));
+    let is_due = said.as_ref().is_none_or(|(before, at)| {
+        now.duration_since(*at) >= SignedDuration::from_secs(STATUS_SECONDS) || !same(before, &status)
+    });
+    if !is_due && !is_contradicted {
+        return;
+    }
+    match write_status(context, &status).await {
+        Ok(()) => *said = Some((status, now)),
+        Err(error) => {
+            tracing::warn!("the node's status was not written: {error}");
+            if error.is_not_found() {
+                let _ = register(context).await;
             }
         }
     }
@@ -155,10 +164,7 @@ fn node_status(context: &Context, previous: Option<&NodeStatus>, now: Timestamp)
 }
 
 fn conditions(config: &AgentConfig, previous: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeCondition> {
-    let memory = available_memory_bytes().is_some_and(|free| free < MEMORY_FREE_BYTES_MIN);
-    let disk = rustix::fs::statvfs(&config.root_dir).is_ok_and(|stat| {
-        stat.f_bavail.saturating_mul(1000) < stat.f_blocks.saturating_mul(DISK_FREE_MILLI_MIN)
-    });
+    let Pressure { memory, disk } = config.machine.pressure(&config.root_dir);
     let pressure = |kind: &'static str, is_high: bool, what: &str| {
         let (word, verb) = if is_high { ("Has", "has") } else { ("HasNo", "has no") };
         let word = match (kind, is_high) {
@@ -204,41 +210,37 @@ fn conditions(config: &AgentConfig, previous: Option<&NodeStatus>, now: Timestam
 }
 
 fn node_info(context: &Context) -> NodeSystemInfo {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let uname = rustix::system::uname();
-    let os_image = std::fs::read_to_string("/etc/os-release")
-        .unwrap_or_default()
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME=").map(|name| name.trim_matches('"').to_owned()))
-        .unwrap_or_else(|| "Linux".to_owned());
+    let identity = context.config.machine.identity();
     NodeSystemInfo {
         architecture: architecture().to_owned(),
-        boot_id: read("/proc/sys/kernel/random/boot_id"),
+        boot_id: identity.boot_id,
         container_runtime_version: context.runtime.version(),
-        kernel_version: uname.release().to_string_lossy().into_owned(),
+        kernel_version: identity.kernel_version,
         kube_proxy_version: String::new(),
         kubelet_version: context.config.version.clone(),
-        machine_id: read("/etc/machine-id"),
+        machine_id: identity.machine_id.clone(),
         operating_system: "linux".to_owned(),
-        os_image,
-        system_uuid: read("/etc/machine-id"),
+        os_image: identity.os_image,
+        system_uuid: identity.machine_id,
         ..NodeSystemInfo::default()
     }
 }
 
-fn available_memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-    Some(kib * 1024)
+/// True when each of our conditions stands as we say it.
+fn agrees(shown: &NodeStatus, ours: &NodeStatus) -> bool {
+    let shown = shown.conditions.as_deref().unwrap_or_default();
+    ours.conditions.iter().flatten().all(|condition| {
+        shown.iter().any(|other| other.type_ == condition.type_ && other.status == condition.status)
+    })
 }
 
-/// Equal but for the heartbeat.
+/// Equal but for the times.
 fn same(left: &NodeStatus, right: &NodeStatus) -> bool {
     let without_beat = |status: &NodeStatus| {
         let mut status = status.clone();
         for condition in status.conditions.iter_mut().flatten() {
             condition.last_heartbeat_time = None;
+            condition.last_transition_time = None;
         }
         status
     };

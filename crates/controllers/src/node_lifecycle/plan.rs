@@ -14,6 +14,10 @@ use super::zones::Turn;
 /// How long a node may be silent: four renewals of its Lease, at one in ten seconds.
 pub const SILENCE_MAX: Duration = Duration::from_secs(40);
 
+/// How long a pod of a silent node that calls itself ready again may do so. An agent that is there, and cannot
+/// renew its Lease alone, says it at once each time: without a pause the two write as fast as they can.
+pub const CONTRADICTION_PAUSE: Duration = Duration::from_secs(10);
+
 /// Conditions of which only the agent knows.
 const THE_AGENTS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 const UNKNOWN: &str = "Unknown";
@@ -97,10 +101,21 @@ fn of_silent<'a>(entry: &Entry, ready: impl Iterator<Item = &'a Arc<Pod>>, now: 
             }),
         }
     }
+    if conditions == current
+        && let Some(left) = entry.contradicted.and_then(|said| pause_left(said, now))
+    {
+        return Plan { requeue_after: Some(left), ..Plan::default() };
+    }
     let was_ready = current.iter().any(|one| one.type_ == "Ready" && one.status == "True");
     let pods = ready.map(|pod| not_ready((**pod).clone(), now)).collect();
     let conditions = (conditions != current).then_some(conditions);
     Plan { conditions, was_ready, pods, ..Plan::default() }
+}
+
+/// What is left of the pause since the pods were last said not to be ready.
+fn pause_left(said: Timestamp, now: Timestamp) -> Option<Duration> {
+    let passed = Duration::try_from(now.duration_since(said)).unwrap_or_default();
+    CONTRADICTION_PAUSE.checked_sub(passed).filter(|left| !left.is_zero())
 }
 
 /// A pod of a silent node: it may run, but nobody knows.

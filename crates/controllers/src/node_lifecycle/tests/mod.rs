@@ -132,3 +132,17 @@ fn a_pod_that_calls_itself_ready_is_believed_when_its_node_is_heard_of() {
     view.apply(lease("2026-01-01T00:00:50.000000Z", 50));
     assert!(decide(&view, 51).pods.is_empty());
 }
+
+#[test]
+fn a_pod_of_a_silent_node_that_says_again_that_it_is_ready_is_contradicted_after_a_pause() {
+    let mut view = view();
+    view.apply(pod("web-0", "node-a", "True"));
+    let first = decide(&view, 40);
+    assert_eq!(first.pods.len(), 1);
+    view.note("node-a", &first, at(40));
+    view.apply(node(&serde_json::to_value(first.conditions).expect("are values"), 40));
+    view.apply(pod("web-0", "node-a", "True"));
+    let again = decide(&view, 41);
+    assert_eq!((again.pods.len(), again.requeue_after.map(|left| left.as_secs())), (0, Some(9)));
+    assert_eq!(decide(&view, 50).pods.len(), 1);
+}
