@@ -100,8 +100,9 @@ async fn write(api: &Api, cx: &Context, set: &Address, mut manifest: Value) -> R
 fn instead(message: &str) -> Option<&'static str> {
     message.contains("updates to statefulset spec for fields other than").then_some(
         "the fields that may not change in place are serviceName, selector, podManagementPolicy and, but for \
-         storage requests that grow, labels, annotations and volumeAttributesClassName, volumeClaimTemplates: \
-         delete the set with --cascade=orphan and apply it anew, its pods and claims stay and are taken over",
+         storage requests that grow, labels, annotations and volumeAttributesClassName, \
+         volumeClaimTemplates: delete the set with --cascade=orphan and apply it anew, its pods and claims \
+         stay and are taken over",
     )
 }
 

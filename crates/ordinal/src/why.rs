@@ -56,13 +56,14 @@ pub(crate) async fn run(arguments: &WhyArguments) -> Result<()> {
 async fn of_set(remote: &Arc<Remote>, namespace: &str, name: &str, now: Timestamp) -> Result<String> {
     let client = client(remote);
     let set = client.get::<ExtendedStatefulSet>(namespace, name).await?;
-    let (pods, claims, revisions) = surroundings(&client, namespace).await?;
+    let (pods, claims, revisions, classes) = surroundings(&client, namespace).await?;
     let (wanted, status) = (replicas(&set.set), set.set.status.clone().unwrap_or_default());
     let mut view = View::default();
     view.apply(Event::Sets(Change::Reset(vec![Arc::clone(&set)], Revision(1))));
     view.apply(Event::Pods(Change::Reset(pods.clone(), Revision(1))));
     view.apply(Event::Claims(Change::Reset(claims, Revision(1))));
     view.apply(Event::Revisions(Change::Reset(revisions, Revision(1))));
+    view.apply(Event::Classes(Change::Reset(classes, Revision(1))));
     let decided = view.set(&ObjectKey::new(namespace, name)).map(|view| plan(&view, now)).unwrap_or_default();
     let mut text = format!(
         "{namespace}/{name}: {} of {wanted} ready, {} available\n",

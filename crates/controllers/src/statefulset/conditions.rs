@@ -156,6 +156,7 @@ fn reason_of(waiting: &WaitingOn) -> &'static str {
             ClaimNotReady::ModificationFailed { .. } => "ClaimModificationFailed",
             _ => "ClaimNotReady",
         },
+        WaitingOn::ClaimCannotGrow { .. } => "ClaimCannotGrow",
         WaitingOn::ClaimDiffers { .. } => "ClaimDiffers",
         WaitingOn::StaleClaim { .. } => "StaleClaim",
         WaitingOn::NameTaken { .. } => "NameTaken",
@@ -173,6 +174,7 @@ fn has_to_be_mended(waiting: &WaitingOn) -> bool {
         WaitingOn::PodNotReady { .. } => reason_of(waiting) != "PodNotReady",
         WaitingOn::ClaimNotReady { detail, .. } => detail.has_failed(),
         WaitingOn::NameTaken { .. }
+        | WaitingOn::ClaimCannotGrow { .. }
         | WaitingOn::ClaimDiffers { .. }
         | WaitingOn::BackOff { .. }
         | WaitingOn::Paused

@@ -11,6 +11,7 @@ use client::Change;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use model::encoded::Revision;
 use model::stateful_set::{ExtendedStatefulSet, Extra, Ordinals, Reserved, replicas};
@@ -42,6 +43,8 @@ pub struct Picture {
     pub claims: Vec<Arc<PersistentVolumeClaim>>,
     /// Revisions of its namespace.
     pub revisions: Vec<Arc<ControllerRevision>>,
+    /// All storage classes, where they are known.
+    pub classes: Option<Vec<Arc<StorageClass>>>,
 }
 
 /// One thing that would be done.
@@ -220,7 +223,8 @@ struct World {
 
 impl World {
     fn new(picture: Picture, now: Timestamp) -> World {
-        let Picture { set: ExtendedStatefulSet { mut set, extra }, pods, claims, revisions } = picture;
+        let Picture { set: ExtendedStatefulSet { mut set, extra }, pods, claims, revisions, classes } =
+            picture;
         set.metadata.uid.get_or_insert_with(|| "new".to_owned());
         let key = ObjectKey::of(&set);
         let mut view = View::default();
@@ -230,6 +234,9 @@ impl World {
         view.apply(Event::Sets(Change::Reset(vec![Arc::new(set_of_view)], Revision(counter))));
         view.apply(Event::Pods(Change::Reset(pods, Revision(counter))));
         view.apply(Event::Claims(Change::Reset(claims, Revision(counter))));
+        if let Some(classes) = classes {
+            view.apply(Event::Classes(Change::Reset(classes, Revision(counter))));
+        }
         view.apply(Event::Revisions(Change::Reset(revisions, Revision(counter))));
         World { view, key, set, extra, now, counter, starting: Vec::new(), changing: Vec::new() }
     }

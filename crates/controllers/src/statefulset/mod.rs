@@ -28,6 +28,7 @@ use reconcile::runner::{self, Controller, Decision, ObjectKey, Outcome};
 
 mod by_name;
 pub mod claims;
+mod classes;
 pub mod conditions;
 pub mod decision;
 pub mod execute;
@@ -74,6 +75,7 @@ pub async fn run(client: Client, clock: Arc<dyn Clock>, ready: CancellationToken
         runner::watch(&client, Event::Claims),
         runner::watch(&client, Event::Revisions),
         runner::watch(&client, Event::Services),
+        runner::watch(&client, Event::Classes),
     ];
     let executor = Executor { client, recorder };
     let controller = StatefulSets { executor };

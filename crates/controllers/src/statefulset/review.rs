@@ -9,6 +9,7 @@ use client::review::{Change, Forecaster};
 use client::{Client, Scope};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use model::clock::Clock;
 use model::stateful_set::ExtendedStatefulSet;
 use model::status::Status;
@@ -30,8 +31,9 @@ pub struct Reviewer {
     turns: Semaphore,
 }
 
-/// Everything of a namespace that a plan looks at.
-pub type Surroundings = (Vec<Arc<Pod>>, Vec<Arc<PersistentVolumeClaim>>, Vec<Arc<ControllerRevision>>);
+/// Everything of a namespace that a plan looks at, and the storage classes.
+pub type Surroundings =
+    (Vec<Arc<Pod>>, Vec<Arc<PersistentVolumeClaim>>, Vec<Arc<ControllerRevision>>, Vec<Arc<StorageClass>>);
 
 /// Reads what a plan looks at.
 ///
@@ -42,7 +44,8 @@ pub async fn surroundings(client: &Client, namespace: &str) -> Result<Surroundin
     let (pods, _) = client.list::<Pod>(&scope).await?;
     let (claims, _) = client.list::<PersistentVolumeClaim>(&scope).await?;
     let (revisions, _) = client.list::<ControllerRevision>(&scope).await?;
-    Ok((pods, claims, revisions))
+    let (classes, _) = client.list::<StorageClass>(&Scope::default()).await?;
+    Ok((pods, claims, revisions, classes))
 }
 
 impl Reviewer {
@@ -55,8 +58,8 @@ impl Reviewer {
     async fn write(&self, set: Value, is_new: bool) -> Result<Value, Status> {
         let set: ExtendedStatefulSet = decode(set)?;
         let namespace = set.set.metadata.namespace.clone().unwrap_or_default();
-        let (pods, claims, revisions) = surroundings(&self.client, &namespace).await?;
-        let picture = Picture { set, pods, claims, revisions };
+        let (pods, claims, revisions, classes) = surroundings(&self.client, &namespace).await?;
+        let picture = Picture { set, pods, claims, revisions, classes: Some(classes) };
         let now = self.clock.now();
         let _turn = self.turns.acquire().await.map_err(Status::internal)?;
         let forecast = tokio::task::spawn_blocking(move || forecast(picture, now));
@@ -69,7 +72,7 @@ impl Reviewer {
     async fn deletion(&self, set: Value) -> Result<Value, Status> {
         let set: StatefulSet = decode(set)?;
         let namespace = set.metadata.namespace.clone().unwrap_or_default();
-        let (pods, claims, _) = surroundings(&self.client, &namespace).await?;
+        let (pods, claims, ..) = surroundings(&self.client, &namespace).await?;
         Ok(json!({ "deletion": deletion(&set, &pods, &claims) }))
     }
 }

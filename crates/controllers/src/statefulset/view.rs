@@ -13,6 +13,7 @@ use client::Change;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{Metadata as _, Resource};
 use model::selector::Selector;
@@ -21,6 +22,7 @@ use model::{meta, ordinal};
 use serde_json::Value;
 
 use super::by_name::{ByName, names};
+use super::classes::Classes;
 use super::decision::Notice;
 use super::memory::Memory;
 use super::repair::{self, Checked};
@@ -123,6 +125,8 @@ pub enum Event {
     Revisions(Change<ControllerRevision>),
     /// To Services. They are told about and nothing else: no decision waits for their list.
     Services(Change<Service>),
+    /// To storage classes, which say what claims can follow; no decision waits for their list either.
+    Classes(Change<StorageClass>),
 }
 
 /// The picture of the cluster as far as this controller needs it.
@@ -137,6 +141,7 @@ pub struct View {
     /// Names of the revisions of each owner, by its uid; in the heap of no uid those that nobody owns.
     revisions_of: HashMap<String, BTreeSet<(String, String)>>,
     services: Services,
+    classes: Classes,
     horizon: Horizon,
     none: OwnedPods,
     /// Plans settle nothing and look at every pod: what they say must be the same.
@@ -226,6 +231,8 @@ impl Picture for View {
                 }
                 changed.iter().for_each(|service| self.touch_governed(&service.metadata, &mut touched));
             }
+            Event::Classes(change) if self.classes.apply(&change) => self.touch_all(&mut touched),
+            Event::Classes(_) => {}
             Event::Revisions(change) => {
                 self.horizon.observe(&change);
                 match change {
@@ -554,6 +561,11 @@ impl<'a> SetView<'a> {
         }
         self.pods.settled.borrow_mut().settle(update, is_settled);
         self.pods.settled.borrow()
+    }
+
+    /// True when claims of a class can grow, as far as is known.
+    pub fn lets_grow(&self, class: &str) -> bool {
+        self.view.classes.let_grow(class)
     }
 
     /// What is known of the Service that the set names.

@@ -52,6 +52,15 @@ pub enum WaitingOn {
         /// What it lacks.
         detail: ClaimNotReady,
     },
+    /// A claim is to grow, and its class does not let volumes grow.
+    ClaimCannotGrow {
+        /// The claim's name.
+        claim: String,
+        /// The pod's name.
+        pod: String,
+        /// The class; empty where it has none.
+        class: String,
+    },
     /// A claim differs from its template in what cannot change on a live claim.
     ClaimDiffers {
         /// The claim's name.
@@ -288,6 +297,13 @@ impl fmt::Display for WaitingOn {
             }
             WaitingOn::ClaimNotReady { claim, pod, detail } => {
                 write!(formatter, "claim {claim} of pod {pod} to be ready: {detail}")
+            }
+            WaitingOn::ClaimCannotGrow { claim, pod, class } => {
+                let what = match class.as_str() {
+                    "" => "it has no class".to_owned(),
+                    class => format!("its class {class} does not let volumes grow"),
+                };
+                write!(formatter, "claim {claim} of pod {pod} to be able to grow: {what}")
             }
             WaitingOn::ClaimDiffers { claim, pod, field } => {
                 write!(

@@ -29,7 +29,7 @@ fn set(spec: &Value) -> ExtendedStatefulSet {
 
 /// A set that has come to rest, as a picture.
 fn running(spec: &Value) -> World {
-    let picture = Picture { set: set(spec), pods: vec![], claims: vec![], revisions: vec![] };
+    let picture = Picture { set: set(spec), pods: vec![], claims: vec![], revisions: vec![], classes: None };
     let mut world = World::new(picture, now());
     let mut nothing = empty();
     for _ in 0..100 {
@@ -66,6 +66,7 @@ fn change(world: &World, spec: &Value) -> Picture {
         pods: view.pods.members.values().map(|entry| Arc::clone(&entry.pod)).collect(),
         claims: (0..5).filter_map(|number| view.claim(&names(number)).cloned()).collect(),
         revisions: view.revisions().cloned().collect(),
+        classes: None,
     }
 }
 
@@ -80,7 +81,8 @@ fn of_pods(forecast: &Forecast) -> Vec<String> {
 
 #[test]
 fn a_new_set_is_foreseen_in_order_with_its_claims() {
-    let picture = Picture { set: set(&json!({})), pods: vec![], claims: vec![], revisions: vec![] };
+    let picture =
+        Picture { set: set(&json!({})), pods: vec![], claims: vec![], revisions: vec![], classes: None };
     let foreseen = forecast(picture, now());
     assert_eq!(of_pods(&foreseen), ["+web-0", "+web-1", "+web-2"]);
     let claims = foreseen.moves.iter().filter(|one| matches!(one, Move::CreateClaim { .. })).count();
@@ -117,7 +119,7 @@ fn scaling_down_removes_from_the_highest_and_claims_go_where_the_policy_says_so(
 #[test]
 fn what_time_alone_brings_is_counted_and_what_nothing_brings_is_waited_for() {
     let slow = json!({ "minReadySeconds": 10 });
-    let picture = Picture { set: set(&slow), pods: vec![], claims: vec![], revisions: vec![] };
+    let picture = Picture { set: set(&slow), pods: vec![], claims: vec![], revisions: vec![], classes: None };
     let foreseen = forecast(picture, now());
     assert_eq!((foreseen.waits_seconds, foreseen.end), (30, End::Rests));
     // A pod that is not ready and was: nobody can say that it will be.
@@ -173,4 +175,8 @@ fn claims_that_follow_their_templates_grow_one_after_the_other_and_nothing_resta
     assert_eq!(grown, ["data-web-2", "data-web-1", "data-web-0"]);
     assert_eq!((foreseen.restarts, foreseen.unavailable_at_worst), (vec![], 0));
     assert_eq!(foreseen.end, End::Rests);
+    // Where it is known that their class does not let them, that is foreseen too.
+    let fixed = Picture { classes: Some(vec![]), ..change(&world, &with("2Gi")) };
+    let End::Waits { reasons } = forecast(fixed, now()).end else { panic!("it must wait") };
+    assert!(matches!(&reasons[..], [WaitingOn::ClaimCannotGrow { claim, .. }] if claim == "data-web-2"));
 }

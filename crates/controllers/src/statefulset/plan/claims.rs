@@ -119,6 +119,13 @@ impl<'a> Sync<'a> {
                 self.wait_for(WaitingOn::ClaimNotReady { claim, pod: name(), detail });
                 return Turn::UnderWay;
             }
+            let spec = live.claim.spec.as_ref();
+            let class = spec.and_then(|spec| spec.storage_class_name.as_deref()).unwrap_or_default();
+            if change.grows.is_some() && !self.view.lets_grow(class) {
+                let class = class.to_owned();
+                self.wait_for(WaitingOn::ClaimCannotGrow { claim, pod: name(), class });
+                return Turn::UnderWay;
+            }
             writes.push(ClaimWrite::Update(Box::new(change)));
         }
         if !writes.is_empty() {

@@ -14,6 +14,7 @@
 //! | `revision orphan SET` | the set's revisions lose their owner |
 //! | `revision take SET` | somebody else's revision takes the name that the next one would get |
 //! | `services [NAME headless\|addressed]` | these are all the Services there are |
+//! | `class NAME grows\|fixed` | this is the only storage class |
 //! | `tick SECONDS` | time passes |
 //! | `collect` | the garbage collector runs |
 //! | `plan SET` | shows the plan |
@@ -85,6 +86,10 @@ fn command_of(world: &mut World, words: &[&str]) -> Result<String, String> {
         }
         ["services", name, form] => {
             world.list_services(Some((name, *form == "headless")));
+            Ok(String::new())
+        }
+        ["class", name, form] => {
+            world.list_class(name, *form == "grows");
             Ok(String::new())
         }
         ["collect"] => Ok(format!("collected {:?}", world.collect_claims())),

@@ -319,6 +319,16 @@ impl World {
         self.view.apply(Event::Services(change));
     }
 
+    /// Lists the storage classes anew: one, which lets volumes grow or not.
+    pub(super) fn list_class(&mut self, name: &str, lets_grow: bool) {
+        let class = json!({
+            "metadata": { "name": name }, "provisioner": "test", "allowVolumeExpansion": lets_grow,
+        });
+        let class = Arc::new(serde_json::from_value(class).expect("is a class"));
+        self.counter += 1;
+        self.view.apply(Event::Classes(Change::Reset(vec![class], Revision(self.counter))));
+    }
+
     /// Gives a claim a volume of this size, with the attributes of its class, as a driver would.
     pub(super) fn bind_claim(&mut self, name: &str, size: Option<&str>) {
         let mut claim = self.claims.get(name).unwrap_or_else(|| panic!("there is no claim {name}")).clone();
