@@ -14,8 +14,8 @@ use super::zones::Turn;
 /// How long a node may be silent: four renewals of its Lease, at one in ten seconds.
 pub const SILENCE_MAX: Duration = Duration::from_secs(40);
 
-/// How long a pod of a silent node that calls itself ready again may do so. An agent that is there, and cannot
-/// renew its Lease alone, says it at once each time: without a pause the two write as fast as they can.
+/// How long a pod of a silent node that calls itself ready again may do so. An agent that is there, and only
+/// cannot renew its Lease, says it at once each time: without a pause the two write as fast as they can.
 pub const CONTRADICTION_PAUSE: Duration = Duration::from_secs(10);
 
 /// Conditions of which only the agent knows.
