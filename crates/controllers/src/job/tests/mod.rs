@@ -1,5 +1,7 @@
 //! Decisions about jobs: who is made, who is counted, when it is over.
 
+mod properties;
+
 use std::sync::Arc;
 use std::time::Duration;
 
