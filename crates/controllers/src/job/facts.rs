@@ -109,7 +109,8 @@ impl<'a> Facts<'a> {
         let counted = |one: &&Arc<Pod>| job::is_tracked(one) && self.has_place(one);
         let (mut ended, mut succeeded, mut failed) = (Vec::new(), 0, 0);
         for one in self.pods.iter().copied().filter(counted) {
-            if pod::is_succeeded(one) && !self.is_listed_succeeded(one) {
+            // One that was counted as failed when it was deleted may end well after all.
+            if pod::is_succeeded(one) && !self.is_listed_succeeded(one) && !self.is_listed_failed(one) {
                 succeeded += 1;
                 ended.push(one);
             }
@@ -127,17 +128,18 @@ impl<'a> Facts<'a> {
         let completions = u32::try_from(self.spec.completions.unwrap_or_default()).unwrap_or_default();
         let tracked = || self.pods.iter().copied().filter(|one| job::is_tracked(one));
         let placed = || tracked().filter_map(|one| Some((self.index(one)?, one)));
-        let before = status.completed_indexes.as_deref().unwrap_or_default();
-        let done_before = Intervals::read(before, completions);
-        let newly: BTreeSet<u32> =
-            placed().filter(|(_, one)| pod::is_succeeded(one)).map(|(index, _)| index).collect();
+        let read = |text: &Option<String>| Intervals::read(text.as_deref().unwrap_or_default(), completions);
+        let (done_before, lost_before) = (read(&status.completed_indexes), read(&status.failed_indexes));
+        // What was said of an index stays so: the pod of one that has failed, because it was deleted, may end
+        // well after all.
+        let well = placed().filter(|(index, one)| pod::is_succeeded(one) && !lost_before.has(*index));
+        let newly: BTreeSet<u32> = well.map(|(index, _)| index).collect();
         let done = done_before.with(&Intervals::from(&newly));
         let (mut failed, mut to_replace) = (None, BTreeMap::new());
         if let Some(limit) = self.spec.backoff_limit_per_index {
-            let newly: BTreeSet<u32> =
-                placed().filter(|(_, one)| self.ends_index(one, limit)).map(|(index, _)| index).collect();
-            let before = status.failed_indexes.as_deref().unwrap_or_default();
-            let lost = Intervals::read(before, completions).with(&Intervals::from(&newly));
+            let badly = placed().filter(|(index, one)| !done.has(*index) && self.ends_index(one, limit));
+            let newly: BTreeSet<u32> = badly.map(|(index, _)| index).collect();
+            let lost = lost_before.with(&Intervals::from(&newly));
             let running: BTreeSet<u32> = self.active.iter().filter_map(|one| self.index(one)).collect();
             for (index, one) in placed().filter(|(_, one)| is_failed(self.spec, one)) {
                 if done.has(index) || lost.has(index) || running.contains(&index) {
