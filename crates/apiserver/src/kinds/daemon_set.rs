@@ -70,7 +70,8 @@ impl Strategy for DaemonSet {
 
     fn prepare_create(&self, object: &mut Value) {
         let zeroes = json!({
-            "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+            "currentNumberScheduled": 0, "desiredNumberScheduled": 0,
+            "numberMisscheduled": 0, "numberReady": 0,
         });
         read::set(object, "status", zeroes);
         set_template_generation(object, 1);

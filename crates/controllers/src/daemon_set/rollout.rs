@@ -1,7 +1,7 @@
 //! Which pods an update replaces next. Pure.
 //!
-//! Either old pods go first and the node gets a new one (`maxUnavailable`), or new pods come first and the old
-//! go when those are available (`maxSurge`). Where the old pod does not serve anyway nothing is lost, and
+//! Either old pods go first and the node gets a new one (`maxUnavailable`), or new pods come first and the
+//! old go when those are available (`maxSurge`). Where the old pod does not serve anyway nothing is lost, and
 //! nothing is counted.
 
 use std::sync::Arc;

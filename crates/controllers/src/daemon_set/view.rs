@@ -1,7 +1,7 @@
 //! What the controller knows: sets, their pods and revisions, and for each set which nodes it is for.
 //!
-//! What a set says about a node is worked out when either changes, not at each decision: a heartbeat of one of
-//! five thousand nodes costs nothing. The view decides nothing; [`super::plan`] does.
+//! What a set says about a node is worked out when either changes, not at each decision: a heartbeat of one
+//! of five thousand nodes costs nothing. The view decides nothing; [`super::plan`] does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Whatever is cut off, whoever deletes pods: each pod is counted exactly once, and a fair world ends.
 //!
-//! A world of values: the API's objects, pods that end as chance wills, a controller that may be ended between
-//! any two writes and begins anew with an empty memory.
+//! A world of values: the API's objects, pods that end as chance wills, a controller that may be ended
+//! between any two writes and begins anew with an empty memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
