@@ -33,6 +33,10 @@ const TURNS_PER_REPLICA: usize = 12;
 /// Turns for what belongs to the set as a whole.
 const TURNS_EXTRA: usize = 50;
 
+/// Moves after which a forecast is given up: what 5,000 replicas with a claim each do in an update and a half.
+/// A manifest may ask for a billion.
+const MOVES_MAX: usize = 25_000;
+
 /// Everything a forecast starts from.
 pub struct Picture {
     /// The set as it would be written.
@@ -169,7 +173,10 @@ pub fn forecast(picture: Picture, now: Timestamp) -> Forecast {
         waits_seconds: 0,
         end: End::StillMoves,
     };
-    for _ in 0..count * TURNS_PER_REPLICA + TURNS_EXTRA {
+    for _ in 0..count.saturating_mul(TURNS_PER_REPLICA).saturating_add(TURNS_EXTRA) {
+        if forecast.moves.len() > MOVES_MAX {
+            break;
+        }
         let Some(plan) = world.plan() else { break };
         let has_actions = plan.has_actions();
         world.carry_out(&plan, &mut forecast);
@@ -248,11 +255,11 @@ impl World {
     fn unavailable(&self) -> usize {
         let Some(view) = self.view.set(&self.key) else { return 0 };
         let seconds = min_ready_seconds(&self.set);
-        let is_healthy = |ordinal: &i32| {
-            view.pods.members.get(ordinal).is_some_and(|pod| pod.is_healthy(seconds, self.now))
-        };
         let ordinals: &Ordinals = &view.entry.ordinals;
-        ordinals.iter().filter(|ordinal| !is_healthy(ordinal)).count()
+        // Over what is there, not over what is wanted: that may be a billion.
+        let wanted = view.pods.members.values().filter(|pod| ordinals.contains(pod.ordinal));
+        let healthy = wanted.filter(|pod| pod.is_healthy(seconds, self.now)).count();
+        usize::try_from(replicas(&self.set)).unwrap_or_default().saturating_sub(healthy)
     }
 
     /// Lets time pass, in whole seconds and at least one: the world knows none shorter.
