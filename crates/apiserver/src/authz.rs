@@ -5,7 +5,7 @@
 use crate::request::User;
 
 /// The group whose members may do everything.
-pub(crate) const MASTERS: &str = "system:masters";
+pub const MASTERS: &str = "system:masters";
 
 /// What is about to be done.
 #[derive(Debug, Clone)]

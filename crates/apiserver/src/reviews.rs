@@ -4,19 +4,15 @@
 //! that defaults and refusals are the real ones; what it would then do is told by the controller's own plan
 //! ([`client::review::Forecaster`]). Nothing here may reach the store but reads.
 
-use client::PatchKind;
 use client::review::Change;
-use model::patch::{LAST_APPLIED, add_removals, last_applied};
 use model::review;
-use model::status::{Reason, Status};
+use model::status::Status;
 use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::authz::{self, Attributes};
 use crate::codec;
-use crate::kind::Kind;
-use crate::pipeline::modify::Part;
-use crate::request::{Address, Context, FieldValidation, Input, WriteOptions};
+use crate::request::{Address, Context, FieldValidation, WriteOptions};
 
 /// The question with its answer.
 pub(crate) async fn answer(
@@ -68,32 +64,14 @@ fn deletion(api: &Api, set: &Address) -> Result<Change, Status> {
 }
 
 /// What applying the manifest would make of the set: as `kubectl apply` does it, without doing it.
-async fn write(api: &Api, cx: &Context, set: &Address, mut manifest: Value) -> Result<Change, Status> {
+async fn write(api: &Api, cx: &Context, set: &Address, manifest: Value) -> Result<Change, Status> {
     let options = WriteOptions {
         dry_run: true,
         field_validation: FieldValidation::Strict,
         field_manager: "ordinal-plan".to_owned(),
     };
-    manifest["metadata"]["namespace"] = set.namespace.as_str().into();
-    manifest["metadata"]["annotations"][LAST_APPLIED] = last_applied(&manifest).into();
-    let found = match api.current(set) {
-        Ok((_, old)) => Some(old),
-        Err(status) if status.reason == Reason::NotFound => None,
-        Err(status) => return Err(status),
-    };
-    let is_new = found.is_none();
-    let object = if let Some(old) = found {
-        let before = old["metadata"]["annotations"][LAST_APPLIED].as_str();
-        if let Some(before) = before.and_then(|text| serde_json::from_str(text).ok()) {
-            add_removals(&before, &mut manifest, set.kind.definition);
-        }
-        let kind = PatchKind::StrategicMerge;
-        Box::pin(api.patch(cx, set, Part::Main, kind, &manifest, &options)).await?.object
-    } else {
-        let collection = Address::new(set.kind as &'static Kind, &set.namespace, "");
-        Box::pin(api.create(cx, &collection, Input::from(manifest), &options)).await?
-    };
-    Ok(Change::Write { set: codec::value(&object)?, is_new })
+    let applied = Box::pin(api.apply(cx, set, manifest, &options)).await?;
+    Ok(Change::Write { set: codec::value(&applied.after)?, is_new: applied.before.is_none() })
 }
 
 /// Which change would be allowed in place of one that is not.

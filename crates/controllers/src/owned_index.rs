@@ -1,14 +1,16 @@
 //! Objects as the controllers of their owners look for them: by who manages them, and those that nobody
 //! manages.
 //!
-//! An object is found by its owner's uid, so that a decision about one owner never looks at the objects of
-//! another. Which are of any interest is the controller's to say; nothing here decides.
+//! An object is found by its owner's uid and namespace, so that a decision about one owner never looks at the
+//! objects of another, nor at what was copied into another namespace with its owners. Which are of any interest is the controller's to say; nothing here decides.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use client::Typed;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::meta;
 use reconcile::barrier::Removed;
 use reconcile::runner::ObjectKey;
@@ -26,8 +28,8 @@ pub struct OwnedIndex<K> {
     /// False for objects that no decision needs.
     matters: fn(&K) -> bool,
     all: HashMap<ObjectKey, Arc<K>>,
-    /// By the uid of the owner.
-    owned: HashMap<String, Objects<K>>,
+    /// By their namespace and the uid of the owner.
+    owned: HashMap<ObjectKey, Objects<K>>,
     /// Those that nobody manages, by namespace.
     orphans: HashMap<String, Objects<K>>,
     none: Objects<K>,
@@ -46,9 +48,11 @@ impl<K: Typed> OwnedIndex<K> {
         }
     }
 
-    /// The objects that the owner of this uid manages.
-    pub fn of(&self, uid: &str) -> &Objects<K> {
-        self.owned.get(uid).unwrap_or(&self.none)
+    /// The objects that an owner manages.
+    pub fn of(&self, owner: &ObjectMeta) -> &Objects<K> {
+        let uid = owner.uid.as_deref().unwrap_or_default();
+        let namespace = owner.namespace.as_deref().unwrap_or_default();
+        self.owned.get(&ObjectKey::new(namespace, uid)).unwrap_or(&self.none)
     }
 
     /// The objects of a namespace that nobody manages.
@@ -75,7 +79,9 @@ impl<K: Typed> OwnedIndex<K> {
         }
         let holder = match meta::controller_of(object.metadata()) {
             None => self.orphans.entry(key.namespace.clone()).or_default(),
-            Some(owner) if owner.kind == self.kind => self.owned.entry(owner.uid.clone()).or_default(),
+            Some(owner) if owner.kind == self.kind => {
+                self.owned.entry(ObjectKey::new(&key.namespace, &owner.uid)).or_default()
+            }
             // Those of other controllers are none of ours.
             Some(_) => return false,
         };
@@ -87,15 +93,9 @@ impl<K: Typed> OwnedIndex<K> {
     /// Lets an object go; what was known of it.
     pub fn remove(&mut self, key: &ObjectKey) -> Option<Arc<K>> {
         let known = self.all.remove(key)?;
-        let (index, at) = match meta::controller_of(known.metadata()) {
-            Some(owner) => (&mut self.owned, &owner.uid),
-            None => (&mut self.orphans, &key.namespace),
-        };
-        if let Some(holder) = index.get_mut(at) {
-            holder.remove(&key.name);
-            if holder.is_empty() {
-                index.remove(at);
-            }
+        match meta::controller_of(known.metadata()) {
+            Some(owner) => take(&mut self.owned, &ObjectKey::new(&key.namespace, &owner.uid), &key.name),
+            None => take(&mut self.orphans, &key.namespace, &key.name),
         }
         Some(known)
     }
@@ -117,5 +117,55 @@ impl<K: Typed> OwnedIndex<K> {
             let metadata = object.metadata();
             metadata.uid.as_ref() != Some(&removed.uid) || meta::is_terminating(metadata)
         })
+    }
+}
+
+/// Takes an object out of a heap, and the heap out of the index with its last.
+fn take<A: Eq + Hash, K>(index: &mut HashMap<A, Objects<K>>, at: &A, name: &str) {
+    if let Some(heap) = index.get_mut(at) {
+        heap.remove(name);
+        if heap.is_empty() {
+            index.remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    #[test]
+    fn a_copy_in_another_namespace_is_nobodys_there_and_leaves_the_first_alone() {
+        let pod = |namespace: &str| {
+            let owner = OwnerReference {
+                kind: "Job".to_owned(),
+                name: "j".to_owned(),
+                uid: "u".to_owned(),
+                controller: Some(true),
+                ..OwnerReference::default()
+            };
+            let metadata = ObjectMeta {
+                name: Some("p".to_owned()),
+                namespace: Some(namespace.to_owned()),
+                owner_references: Some(vec![owner]),
+                ..ObjectMeta::default()
+            };
+            Arc::new(Pod { metadata, ..Pod::default() })
+        };
+        let owner = ObjectMeta {
+            uid: Some("u".to_owned()),
+            namespace: Some("here".to_owned()),
+            ..ObjectMeta::default()
+        };
+        let mut index = OwnedIndex::new("Job", |_: &Pod| true);
+        index.insert(pod("here"));
+        index.insert(pod("there"));
+        let namespaces = |index: &OwnedIndex<Pod>| -> Vec<String> {
+            index.of(&owner).values().filter_map(|pod| pod.metadata.namespace.clone()).collect()
+        };
+        assert_eq!(namespaces(&index), ["here"]);
+        index.remove(&ObjectKey::new("there", "p"));
+        assert_eq!(namespaces(&index), ["here"]);
     }
 }

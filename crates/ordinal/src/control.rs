@@ -51,6 +51,11 @@ pub(crate) enum Answer {
     Failed(String),
 }
 
+/// Nobody listens on the socket.
+#[derive(Debug, thiserror::Error)]
+#[error("reach the running cluster at {0}")]
+pub(crate) struct NotReached(String);
+
 /// Opens the socket, readable for its owner only.
 pub(crate) fn listen(data_dir: &DataDir) -> Result<UnixListener> {
     let path = data_dir.path("control.sock");
@@ -143,8 +148,7 @@ pub(crate) async fn ask(data_dir: &DataDir, request: &Request) -> Result<Answer>
                 tokio::time::sleep(START_POLL).await;
             }
             Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("reach the running cluster at {}", path.display()));
+                return Err(error).context(NotReached(path.display().to_string()));
             }
         }
     };

@@ -10,7 +10,7 @@ use runtime::api::{Image, Images};
 use runtime::images::{Store, StoreOptions};
 
 use crate::cli::{ImageArguments, ImageCommand};
-use crate::control::{self, Answer, Request};
+use crate::control::{self, Answer, NotReached, Request};
 use crate::data_dir::DataDir;
 use crate::output;
 use crate::traces::Traces;
@@ -64,12 +64,13 @@ async fn ask(
             Ok(Answer::Images(images)) => return Ok(images),
             Ok(Answer::Done | Answer::Failed(_)) => return Ok(Vec::new()),
             // It was no cluster but another import, which never listens; now it is done.
-            Err(_) if !data_dir.is_locked() => {}
-            Err(error) => {
+            Err(error) if error.is::<NotReached>() && !data_dir.is_locked() => {}
+            Err(error) if error.is::<NotReached>() => {
                 let hint = "another process uses this cluster's directory and does not answer; if it imports \
                             an image, try again when it is done";
                 return Err(error.context(hint));
             }
+            Err(error) => return Err(error),
         }
     }
     let importing = matches!(request, Request::Import(_));

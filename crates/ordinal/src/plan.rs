@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: &PlanArguments) -> Result<()> {
         let (kind, name) = (text("/kind"), text("/metadata/name"));
         let namespace = Some(text("/metadata/namespace")).filter(|text| !text.is_empty());
         let namespace = namespace.unwrap_or_else(|| arguments.namespace.clone());
-        let outcome = if kind != "StatefulSet" || text("/apiVersion") != "apps/v1" {
+        let outcome = if kind != "StatefulSet" {
             Outcome::NotPlanned { kind }
         } else {
             ask(&remote, &namespace, operation, object).await?
@@ -99,7 +99,9 @@ fn text_of(planned: &Planned) -> String {
     let mut text = String::new();
     let title = format!("{}/{}", planned.namespace, planned.name);
     let _ = match &planned.outcome {
-        Outcome::NotPlanned { kind } => writeln!(text, "{title}: {kind} is applied as it stands"),
+        Outcome::NotPlanned { kind } => {
+            writeln!(text, "{title}: not looked at, only StatefulSets are planned ({kind})")
+        }
         Outcome::Refused { message, instead } => {
             let _ = writeln!(text, "{title}: would be refused\n  {message}");
             instead.as_ref().map_or(Ok(()), |instead| writeln!(text, "  instead: {instead}"))
@@ -146,7 +148,10 @@ fn text_of_forecast(forecast: &Forecast) -> String {
         let _ = writeln!(text, "  waits            at least {} s, as the set asks", forecast.waits_seconds);
     }
     let _ = match &forecast.end {
-        End::Rests => writeln!(text, "  in the end       all is as the set says, if new pods become ready"),
+        End::Rests => writeln!(
+            text,
+            "  in the end       all is as the set says, if new pods become ready and volumes do what is asked"
+        ),
         End::Waits { reasons } => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
             writeln!(text, "  in the end       it waits for {}", reasons.join("; "))

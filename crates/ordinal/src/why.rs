@@ -17,6 +17,7 @@ use controllers::statefulset::waiting::WaitingOn;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event as CoreEvent, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::clock::Clock;
 use model::encoded::Revision;
 use model::stateful_set::{ExtendedStatefulSet, replicas};
@@ -165,11 +166,17 @@ async fn of_pod(client: &Client, pod: &Pod, now: Timestamp) -> Result<String> {
     for claim in claims_of(pod) {
         text.push_str(&of_claim(client, namespace, &claim, now).await?);
     }
+    text.push_str(&warnings(client, metadata, now).await?);
+    Ok(text)
+}
+
+/// The newest warnings about an object, a line each.
+async fn warnings(client: &Client, metadata: &ObjectMeta, now: Timestamp) -> Result<String> {
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let field_selector = format!("involvedObject.uid={uid}");
     let options = ListOptions { field_selector, ..ListOptions::default() };
-    let scope = Scope { namespace: namespace.to_owned(), options };
-    let (events, _) = client.list::<CoreEvent>(&scope).await.context("list Events")?;
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let (events, _) = client.list::<CoreEvent>(&Scope { namespace, options }).await.context("list Events")?;
     let mut warnings: Vec<&CoreEvent> = events
         .iter()
         .map(|event| &**event)
@@ -177,6 +184,7 @@ async fn of_pod(client: &Client, pod: &Pod, now: Timestamp) -> Result<String> {
         .filter(|event| event.involved_object.uid.as_deref() == Some(uid))
         .collect();
     warnings.sort_by_key(|event| std::cmp::Reverse(last_seen(event)));
+    let mut text = String::new();
     for event in warnings.into_iter().take(WARNINGS_SHOWN_MAX) {
         let age = last_seen(event).map(|at| format!("{} ago", since(at, now))).unwrap_or_default();
         let detail = detail(event.reason.as_deref(), event.message.as_deref());
@@ -220,8 +228,13 @@ async fn of_claim(client: &Client, namespace: &str, name: &str, now: Timestamp) 
         return Ok(String::new());
     }
     let phase = if phase == "Bound" { "being deleted" } else { phase };
+    let warnings = warnings(client, &claim.metadata, now).await?;
     let age = claim.metadata.creation_timestamp.as_ref().map(|made| since(made.0, now)).unwrap_or_default();
-    Ok(format!("  └ claim {name} is {phase}, made {age} ago\n"))
+    let mut text = format!("  └ claim {name} is {phase}, made {age} ago\n");
+    for line in warnings.lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+    Ok(text)
 }
 
 fn claims_of(pod: &Pod) -> Vec<String> {

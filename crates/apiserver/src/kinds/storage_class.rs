@@ -44,6 +44,9 @@ const PARAMETERS_MAX: usize = 512;
 /// How many bytes their keys and values may have together: 256 KiB.
 const PARAMETERS_BYTES_MAX: usize = 256 * 1024;
 
+/// The driver that is built in. A claim that its class lets grow would wait for ever.
+const LOCAL_PROVISIONER: &str = "local.ordinal.dev";
+
 struct StorageClass;
 
 impl Strategy for StorageClass {
@@ -63,6 +66,10 @@ impl Strategy for StorageClass {
         if check::required(object, &top, "provisioner", &mut errors) {
             let lower = provisioner.to_lowercase();
             errors.extend(check::each(&root("provisioner"), &lower, model::names::qualified_name(&lower)));
+        }
+        if provisioner == LOCAL_PROVISIONER && object.flag("allowVolumeExpansion") {
+            let detail = format!("volumes of {LOCAL_PROVISIONER} cannot grow");
+            errors.push(Error::forbidden(&root("allowVolumeExpansion"), detail));
         }
         errors.extend(parameters(object));
         check::one_of_if_set(object, &top, "reclaimPolicy", &["Delete", "Retain"], &mut errors);

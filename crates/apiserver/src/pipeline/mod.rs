@@ -4,6 +4,7 @@
 //! [`commit`]. A read: [`selection`] over the store's own bytes. Nothing here may depend on a kind beyond its
 //! descriptor; what is peculiar to a subresource is in [`crate::subresources`].
 
+pub(crate) mod apply;
 pub(crate) mod commit;
 pub(crate) mod continuation;
 pub(crate) mod create;
@@ -21,6 +22,8 @@ pub(crate) mod watch;
 use std::sync::Arc;
 
 use model::encoded::Encoded;
+
+pub use apply::Applied;
 
 /// Tries of a write whose conditions are not the client's (a patch, a graceful deletion, an allocation).
 /// Each failed try means that somebody else's write went through, so five are plenty but under a storm of

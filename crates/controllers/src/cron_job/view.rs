@@ -80,7 +80,7 @@ impl View {
             metadata.resource_version.as_deref().unwrap_or_default().parse().unwrap_or_default();
         Some(CronJobView {
             cron_job: &entry.cron_job,
-            jobs: self.jobs.of(metadata.uid.as_deref().unwrap_or_default()),
+            jobs: self.jobs.of(metadata),
             told: &entry.told,
             is_current: self.horizon.seen(Job::URL_PATH_SEGMENT).0 >= written,
         })

@@ -103,16 +103,16 @@ impl View {
     /// What there is to know about one set; `None` when it is gone.
     pub fn set(&self, key: &ObjectKey) -> Option<SetView<'_>> {
         let entry = self.sets.get(&key.namespace)?.get(&key.name)?;
-        let uid = entry.set.metadata.uid.as_deref().unwrap_or_default();
+        let metadata = &entry.set.metadata;
         Some(SetView {
             set: &entry.set,
             selector: &entry.selector,
             spec: &entry.spec,
             verdicts: &entry.verdicts,
             failures: &entry.failures,
-            pods: self.pods.of(uid),
+            pods: self.pods.of(metadata),
             orphans: self.pods.orphans(&key.namespace),
-            revisions: self.revisions.of(uid),
+            revisions: self.revisions.of(metadata),
             orphan_revisions: self.revisions.orphans(&key.namespace),
         })
     }

@@ -16,6 +16,8 @@ use reconcile::barrier::{Horizon, Removed};
 use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
 
+use crate::owned_index::{Objects, OwnedIndex};
+
 /// Everything that can happen to the view.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -32,19 +34,21 @@ struct Entry {
 }
 
 /// Sets by their names.
-pub type Sets = BTreeMap<String, Arc<ReplicaSet>>;
+pub type Sets = Objects<ReplicaSet>;
 
 /// The picture of the cluster as far as this controller needs it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct View {
     deployments: HashMap<String, BTreeMap<String, Entry>>,
-    sets: HashMap<ObjectKey, Arc<ReplicaSet>>,
-    /// Sets by the uid of what manages them.
-    owned: HashMap<String, Sets>,
-    /// Sets that nobody manages, by namespace.
-    orphans: HashMap<String, Sets>,
+    sets: OwnedIndex<ReplicaSet>,
     horizon: Horizon,
-    none: Sets,
+}
+
+impl Default for View {
+    fn default() -> View {
+        let sets = OwnedIndex::new(Deployment::KIND, |_| true);
+        View { deployments: HashMap::new(), sets, horizon: Horizon::default() }
+    }
 }
 
 /// One deployment with everything a decision about it needs.
@@ -64,12 +68,11 @@ impl View {
     /// What there is to know about one deployment; `None` when it is gone.
     pub fn deployment(&self, key: &ObjectKey) -> Option<DeploymentView<'_>> {
         let entry = self.deployments.get(&key.namespace)?.get(&key.name)?;
-        let uid = entry.deployment.metadata.uid.as_deref().unwrap_or_default();
         Some(DeploymentView {
             deployment: &entry.deployment,
             selector: &entry.selector,
-            sets: self.owned.get(uid).unwrap_or(&self.none),
-            orphans: self.orphans.get(&key.namespace).unwrap_or(&self.none),
+            sets: self.sets.of(&entry.deployment.metadata),
+            orphans: self.sets.orphans(&key.namespace),
         })
     }
 
@@ -91,28 +94,13 @@ impl View {
 
     fn insert_set(&mut self, set: Arc<ReplicaSet>, touched: &mut BTreeSet<ObjectKey>) {
         self.touch(&set.metadata, touched);
-        let key = ObjectKey::of(&*set);
-        let holder = match meta::controller_of(&set.metadata) {
-            None => self.orphans.entry(key.namespace.clone()).or_default(),
-            Some(owner) => self.owned.entry(owner.uid.clone()).or_default(),
-        };
-        holder.insert(key.name.clone(), Arc::clone(&set));
-        self.sets.insert(key, set);
+        self.sets.insert(set);
     }
 
     /// Takes a set out of the view, as it was last known.
     fn remove_set(&mut self, key: &ObjectKey, touched: &mut BTreeSet<ObjectKey>) {
-        let Some(known) = self.sets.remove(key) else { return };
-        self.touch(&known.metadata, touched);
-        let (index, at) = match meta::controller_of(&known.metadata) {
-            Some(owner) => (&mut self.owned, &owner.uid),
-            None => (&mut self.orphans, &key.namespace),
-        };
-        if let Some(holder) = index.get_mut(at) {
-            holder.remove(&key.name);
-            if holder.is_empty() {
-                index.remove(at);
-            }
+        if let Some(known) = self.sets.remove(key) {
+            self.touch(&known.metadata, touched);
         }
     }
 
@@ -170,10 +158,7 @@ impl Picture for View {
                 self.horizon.observe(&change);
                 match change {
                     Change::Reset(sets, _) => {
-                        self.sets.clear();
-                        self.owned.clear();
-                        self.orphans.clear();
-                        sets.into_iter().for_each(|set| self.insert_set(set, &mut touched));
+                        self.sets.reset(sets);
                         self.touch_all(&mut touched);
                     }
                     Change::Apply(set) => {
@@ -196,9 +181,6 @@ impl Picture for View {
     }
 
     fn is_gone(&self, removed: &Removed) -> bool {
-        let known = self.sets.get(&ObjectKey::new(&removed.namespace, &removed.name));
-        known.is_none_or(|set| {
-            set.metadata.uid.as_ref() != Some(&removed.uid) || meta::is_terminating(&set.metadata)
-        })
+        self.sets.is_gone(removed)
     }
 }

@@ -97,7 +97,7 @@ impl View {
         Some(JobView {
             job: &entry.job,
             selector: &entry.selector,
-            pods: self.pods.of(entry.job.metadata.uid.as_deref().unwrap_or_default()),
+            pods: self.pods.of(&entry.job.metadata),
             orphans: self.pods.orphans(&key.namespace),
             backoff: &entry.backoff,
         })
@@ -170,8 +170,8 @@ impl View {
         if jobs.is_empty() {
             self.jobs.remove(&key.namespace);
         }
-        let uid = known.and_then(|known| known.job.metadata.uid.clone()).unwrap_or_default();
-        for one in self.pods.of(&uid).values() {
+        let Some(known) = known else { return };
+        for one in self.pods.of(&known.job.metadata).values() {
             self.touch(one, touched);
         }
     }

@@ -18,6 +18,8 @@ use reconcile::barrier::{Horizon, Removed};
 use reconcile::picture::Picture;
 use reconcile::runner::ObjectKey;
 
+use crate::owned_index::{OwnedIndex, Pods};
+
 /// Everything that can happen to the view.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -34,22 +36,21 @@ struct SetEntry {
     selector: Result<Selector, String>,
 }
 
-/// Pods by their names.
-pub type Pods = BTreeMap<String, Arc<Pod>>;
-
 /// The picture of the cluster as far as this controller needs it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct View {
     sets: HashMap<String, BTreeMap<String, SetEntry>>,
     /// Sets by the uid of what manages them.
     siblings: HashMap<String, BTreeSet<ObjectKey>>,
-    pods: HashMap<ObjectKey, Arc<Pod>>,
-    /// Pods by the uid of the set that manages them.
-    owned: HashMap<String, Pods>,
-    /// Pods that nobody manages, by namespace.
-    orphans: HashMap<String, Pods>,
+    pods: OwnedIndex<Pod>,
     horizon: Horizon,
-    none: Pods,
+}
+
+impl Default for View {
+    fn default() -> View {
+        let pods = OwnedIndex::new(ReplicaSet::KIND, |_| true);
+        View { sets: HashMap::new(), siblings: HashMap::new(), pods, horizon: Horizon::default() }
+    }
 }
 
 /// One set with everything a decision about it needs.
@@ -73,7 +74,9 @@ impl<'a> SetView<'a> {
         let Some(siblings) = owner.and_then(|owner| self.view.siblings.get(&owner.uid)) else {
             return self.pods.values().collect();
         };
-        let entries = siblings.iter().filter_map(|key| self.view.entry(key));
+        let own = self.set.metadata.namespace.as_deref().unwrap_or_default();
+        let siblings = siblings.iter().filter(|key| key.namespace == own);
+        let entries = siblings.filter_map(|key| self.view.entry(key));
         entries.flat_map(|entry| self.view.pods_of(&entry.set).values()).collect()
     }
 }
@@ -91,7 +94,7 @@ impl View {
             set: &entry.set,
             selector: &entry.selector,
             pods: self.pods_of(&entry.set),
-            orphans: self.orphans.get(&key.namespace).unwrap_or(&self.none),
+            orphans: self.pods.orphans(&key.namespace),
             view: self,
         })
     }
@@ -101,8 +104,7 @@ impl View {
     }
 
     fn pods_of(&self, set: &ReplicaSet) -> &Pods {
-        let uid = set.metadata.uid.as_deref().unwrap_or_default();
-        self.owned.get(uid).unwrap_or(&self.none)
+        self.pods.of(&set.metadata)
     }
 
     fn insert_set(&mut self, set: Arc<ReplicaSet>, touched: &mut BTreeSet<ObjectKey>) {
@@ -134,34 +136,13 @@ impl View {
 
     fn insert_pod(&mut self, pod: Arc<Pod>, touched: &mut BTreeSet<ObjectKey>) {
         self.touch(&pod.metadata, touched);
-        let key = ObjectKey::of(&*pod);
-        let holder = match meta::controller_of(&pod.metadata) {
-            None => Some(self.orphans.entry(key.namespace.clone()).or_default()),
-            Some(owner) if owner.kind == ReplicaSet::KIND => {
-                Some(self.owned.entry(owner.uid.clone()).or_default())
-            }
-            Some(_) => None,
-        };
-        // Pods of other controllers are none of ours.
-        if let Some(holder) = holder {
-            holder.insert(key.name.clone(), Arc::clone(&pod));
-            self.pods.insert(key, pod);
-        }
+        self.pods.insert(pod);
     }
 
     /// Takes a pod out of the view, as it was last known.
     fn remove_pod(&mut self, key: &ObjectKey, touched: &mut BTreeSet<ObjectKey>) {
-        let Some(known) = self.pods.remove(key) else { return };
-        self.touch(&known.metadata, touched);
-        let (index, at) = match meta::controller_of(&known.metadata) {
-            Some(owner) => (&mut self.owned, &owner.uid),
-            None => (&mut self.orphans, &key.namespace),
-        };
-        if let Some(holder) = index.get_mut(at) {
-            holder.remove(&key.name);
-            if holder.is_empty() {
-                index.remove(at);
-            }
+        if let Some(known) = self.pods.remove(key) {
+            self.touch(&known.metadata, touched);
         }
     }
 
@@ -223,10 +204,7 @@ impl Picture for View {
                 self.horizon.observe(&change);
                 match change {
                     Change::Reset(pods, _) => {
-                        self.pods.clear();
-                        self.owned.clear();
-                        self.orphans.clear();
-                        pods.into_iter().for_each(|pod| self.insert_pod(pod, &mut touched));
+                        self.pods.reset(pods);
                         self.touch_all(&mut touched);
                     }
                     Change::Apply(pod) => {
@@ -249,9 +227,6 @@ impl Picture for View {
     }
 
     fn is_gone(&self, removed: &Removed) -> bool {
-        let known = self.pods.get(&ObjectKey::new(&removed.namespace, &removed.name));
-        known.is_none_or(|pod| {
-            pod.metadata.uid.as_ref() != Some(&removed.uid) || meta::is_terminating(&pod.metadata)
-        })
+        self.pods.is_gone(removed)
     }
 }

@@ -35,6 +35,9 @@ mod removal;
 /// Steps of one plan. A larger set takes several plans; the first thousand creates take two seconds at the
 /// rate we aim for, and meanwhile nothing else is decided about the set.
 const STEPS_MAX: usize = 1_000;
+/// Slots that an update looks at in one plan. A cluster has 150,000 pods at most, a specification may ask for
+/// two billion.
+const OPEN_MAX: usize = 150_000;
 /// Reasons to wait that a plan names; all of them would not tell more.
 const WAITING_MAX: usize = 16;
 /// Least time between two writes of a status that is still moving. While a thousand pods become ready, ten
@@ -111,7 +114,7 @@ pub fn plan(view: &SetView<'_>, now: Timestamp) -> Plan {
     status::complete_rollout(set, are_claims_ready, &mut status);
     status.conditions = conditions::of(set, &plan, &status, now);
     plan.status = Some(status).filter(|status| status::is_news(set.status.as_ref(), status));
-    plan.forget = forgettable(set, &pods, &revisions);
+    plan.forget = forgettable(view, &pods, &revisions);
     let times = plan.waiting_on.iter().filter_map(WaitingOn::ends_at).chain(next_available(set, &pods, now));
     let times = times.chain(service_due(view));
     let next = times.filter(|time| *time > now).min();
@@ -205,13 +208,18 @@ fn confirm_before_adoption(prepare: &mut Vec<Preparation>) {
     }
 }
 
-fn forgettable(
-    set: &StatefulSet,
-    pods: &BTreeMap<i32, &PodEntry>,
+fn forgettable<'a>(
+    view: &SetView<'a>,
+    pods: &BTreeMap<i32, &'a PodEntry>,
     revisions: &Revisions<'_>,
 ) -> Vec<Preparation> {
-    let limit = set.spec.revision_history_limit;
-    let in_use: BTreeSet<&str> = pods.values().map(|pod| pod.revision()).collect();
+    let limit = view.entry.set.spec.revision_history_limit;
+    let mut in_use: BTreeSet<&str> = pods.values().map(|pod| pod.revision()).collect();
+    if view.entry.claim_updates() == ClaimUpdates::InPlace {
+        // What an older revision gave a claim has to be known to be taken away again.
+        let claims = pods.values().flat_map(|pod| &view.checked(pod).live);
+        in_use.extend(claims.map(|claim| claim.revision()));
+    }
     revisions.expired(limit.unwrap_or(HISTORY_LIMIT_DEFAULT), &in_use)
 }
 
@@ -299,9 +307,16 @@ impl<'a> Sync<'a> {
     }
 
     /// The wanted ordinals whose pods need a look, or to be made, with their slots; from the lowest.
-    fn open_slots(&self) -> impl Iterator<Item = (i32, i32)> + use<'a> {
+    fn open_slots(&self) -> impl DoubleEndedIterator<Item = (i32, i32)> + use<'a> {
         let ordinals = self.ordinals;
         self.settled.open(ordinals).map(|ordinal| (ordinals.slot(ordinal), ordinal))
+    }
+
+    /// Their pods, from the highest slot down. Of a set that lacks more than any cluster holds, those at the
+    /// top: their turn comes first.
+    fn open_pods(&self) -> Vec<(i32, Option<&'a PodEntry>)> {
+        let slots = self.open_slots().rev().take(OPEN_MAX);
+        slots.map(|(slot, ordinal)| (slot, self.pods.get(&ordinal).copied())).collect()
     }
 
     fn wait_for(&mut self, reason: WaitingOn) {

@@ -2,6 +2,7 @@
 //!
 //! It must write nothing. Forecasts are long sums: they run beside the tasks of the cluster, a few at a time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,7 +29,7 @@ const FORECASTS_MAX: usize = 1;
 pub struct Reviewer {
     client: Client,
     clock: Arc<dyn Clock>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 /// Everything of a namespace that a plan looks at, and the storage classes.
@@ -52,7 +53,7 @@ impl Reviewer {
     /// One that reads through `client`.
     pub fn new(client: &Client, clock: Arc<dyn Clock>) -> Reviewer {
         let client = client.named("statefulset-review");
-        Reviewer { client, clock, turns: Semaphore::new(FORECASTS_MAX) }
+        Reviewer { client, clock, turns: Arc::new(Semaphore::new(FORECASTS_MAX)) }
     }
 
     async fn write(&self, set: Value, is_new: bool) -> Result<Value, Status> {
@@ -61,8 +62,12 @@ impl Reviewer {
         let (pods, claims, revisions, classes) = surroundings(&self.client, &namespace).await?;
         let picture = Picture { set, pods, claims, revisions, classes: Some(classes) };
         let now = self.clock.now();
-        let _turn = self.turns.acquire().await.map_err(Status::internal)?;
-        let forecast = tokio::task::spawn_blocking(move || forecast(picture, now));
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(Status::internal)?;
+        // The turn is over when the sum is, and not when nobody waits for it any more.
+        let forecast = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            forecast(picture, now)
+        });
         let forecast = forecast.await.map_err(Status::internal)?;
         let mut forecast = serde_json::to_value(forecast).map_err(Status::internal)?;
         forecast["isNew"] = is_new.into();
@@ -95,9 +100,12 @@ fn decode<K: DeserializeOwned>(set: Value) -> Result<K, Status> {
 fn deletion(set: &StatefulSet, pods: &[Arc<Pod>], claims: &[Arc<PersistentVolumeClaim>]) -> Value {
     let uid = set.metadata.uid.as_deref().unwrap_or_default();
     let set_name = set.metadata.name.as_deref().unwrap_or_default();
-    let mut pods: Vec<(i32, &str)> = pods
+    let own: Vec<&Arc<Pod>> = pods.iter().filter(|pod| meta::is_controlled_by(&pod.metadata, uid)).collect();
+    // What is owned by the set, or by a pod that goes with it.
+    let going: HashSet<&str> =
+        own.iter().filter_map(|pod| pod.metadata.uid.as_deref()).chain([uid]).collect();
+    let mut pods: Vec<(i32, &str)> = own
         .iter()
-        .filter(|pod| meta::is_controlled_by(&pod.metadata, uid))
         .filter_map(|pod| pod.metadata.name.as_deref())
         .map(|name| (ordinal::parse(name).map_or(-1, |(_, ordinal)| ordinal), name))
         .collect();
@@ -113,10 +121,53 @@ fn deletion(set: &StatefulSet, pods: &[Arc<Pod>], claims: &[Arc<PersistentVolume
     });
     let (deleted, kept): (Vec<_>, Vec<_>) = of_set.partition(|claim| {
         let owners = claim.metadata.owner_references.as_deref().unwrap_or_default();
-        !owners.is_empty() && owners.iter().all(|owner| owner.uid == uid)
+        !owners.is_empty() && owners.iter().all(|owner| going.contains(owner.uid.as_str()))
     });
     let names = |claims: Vec<&Arc<PersistentVolumeClaim>>| {
         claims.into_iter().filter_map(|claim| claim.metadata.name.clone()).collect::<Vec<_>>()
     };
     json!({ "pods": pods, "claimsDeleted": names(deleted), "claimsKept": names(kept) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<K: DeserializeOwned>(value: Value) -> K {
+        serde_json::from_value(value).expect("is an object")
+    }
+
+    #[test]
+    fn a_claim_goes_with_the_set_or_with_a_pod_that_does() {
+        let owner =
+            |kind: &str, uid: &str| json!({"apiVersion": "v1", "kind": kind, "name": "x", "uid": uid});
+        let set: StatefulSet = read(json!({
+            "metadata": {"name": "w", "uid": "set"},
+            "spec": {
+                "serviceName": "w", "selector": {}, "template": {},
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
+            },
+        }));
+        let mut controller = owner("StatefulSet", "set");
+        controller["controller"] = true.into();
+        let pod = |name: &str, uid: &str| {
+            let metadata = json!({"name": name, "uid": uid, "ownerReferences": [controller]});
+            Arc::new(read::<Pod>(json!({"metadata": metadata})))
+        };
+        let claim = |name: &str, owners: &[Value]| {
+            let metadata = json!({"name": name, "ownerReferences": owners});
+            Arc::new(read::<PersistentVolumeClaim>(json!({"metadata": metadata})))
+        };
+        let claims = [
+            claim("data-w-0", &[owner("StatefulSet", "set")]),
+            claim("data-w-1", &[owner("Pod", "one")]),
+            claim("data-w-2", &[]),
+            claim("data-w-3", &[owner("StatefulSet", "set"), owner("Pod", "of another set")]),
+            claim("other-w-0", &[owner("StatefulSet", "set")]),
+        ];
+        let found = deletion(&set, &[pod("w-0", "zero"), pod("w-1", "one")], &claims);
+        assert_eq!(found["pods"], json!(["w-1", "w-0"]));
+        assert_eq!(found["claimsDeleted"], json!(["data-w-0", "data-w-1"]));
+        assert_eq!(found["claimsKept"], json!(["data-w-2", "data-w-3"]));
+    }
 }

@@ -73,7 +73,7 @@ impl Settled {
 
     /// The wanted ordinals that are not settled, from the lowest: those without pod are among them. There may
     /// be a billion of them.
-    pub fn open<'a>(&self, ordinals: &'a Ordinals) -> impl Iterator<Item = i32> + use<'a> {
+    pub fn open<'a>(&self, ordinals: &'a Ordinals) -> impl DoubleEndedIterator<Item = i32> + use<'a> {
         let gaps: Vec<_> = ordinals.span().map(|span| self.settled.gaps(&span).collect()).unwrap_or_default();
         gaps.into_iter().flatten().filter(|ordinal| ordinals.contains(*ordinal))
     }

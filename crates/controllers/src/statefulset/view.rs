@@ -134,7 +134,9 @@ pub enum Event {
 pub struct View {
     sets: ByName<SetEntry>,
     pods: ByName<Arc<Pod>>,
-    owned: HashMap<String, OwnedPods>,
+    /// By their namespace and the uid of their set: what was copied into another namespace with its owners
+    /// is nobody's there.
+    owned: HashMap<ObjectKey, OwnedPods>,
     orphans: ByName<PodEntry>,
     claims: ByName<Arc<PersistentVolumeClaim>>,
     revisions: ByName<Arc<ControllerRevision>>,
@@ -281,7 +283,7 @@ impl View {
     pub fn set(&self, key: &ObjectKey) -> Option<SetView<'_>> {
         let entry = self.sets.get(&key.namespace, &key.name)?;
         let uid = entry.set.metadata.uid.as_deref().unwrap_or_default();
-        let pods = self.owned.get(uid).unwrap_or(&self.none);
+        let pods = self.owned.get(&ObjectKey::new(&key.namespace, uid)).unwrap_or(&self.none);
         Some(SetView { entry, pods, view: self })
     }
 
@@ -310,9 +312,12 @@ impl View {
     /// What is known of a pod's past before its new version is taken in.
     fn has_been_ready(&self, pod: &Pod) -> bool {
         let Some(owner) = meta::controller_of(&pod.metadata) else { return false };
-        let (_, name) = names(&pod.metadata);
+        let (namespace, name) = names(&pod.metadata);
         let number = ordinal::parse(name).map_or(-1, |(_, number)| number);
-        let entry = self.owned.get(&owner.uid).and_then(|owned| owned.members.get(&number));
+        let entry = self
+            .owned
+            .get(&ObjectKey::new(namespace, &owner.uid))
+            .and_then(|owned| owned.members.get(&number));
         entry.is_some_and(|entry| entry.has_been_ready && entry.pod.metadata.uid == pod.metadata.uid)
     }
 
@@ -339,7 +344,9 @@ impl View {
         let entry = match known {
             Some(known) if known.set.spec == set.spec && known.extra == extra => SetEntry { set, ..known },
             known => {
-                if let Some(pods) = metadata.uid.as_ref().and_then(|uid| self.owned.get_mut(uid)) {
+                let (namespace, _) = names(&metadata);
+                let uid = metadata.uid.as_deref().unwrap_or_default();
+                if let Some(pods) = self.owned.get_mut(&ObjectKey::new(namespace, uid)) {
                     pods.forget_all_checks();
                 }
                 SetEntry::new(set, extra, known.map(|known| known.memory).unwrap_or_default())
@@ -357,7 +364,7 @@ impl View {
                 self.orphans.insert(&pod.metadata, entry);
             }
             Some(owner) if owner.kind == StatefulSet::KIND => {
-                let owned = self.owned.entry(owner.uid.clone()).or_default();
+                let owned = self.owned.entry(owner_key(&pod.metadata, &owner.uid)).or_default();
                 if entry.ordinal >= 0 && ordinal::pod_name(&owner.name, entry.ordinal) == entry.name() {
                     owned.settled.get_mut().unsettle(entry.ordinal);
                     owned.members.insert(entry.ordinal, entry);
@@ -375,7 +382,8 @@ impl View {
         self.touch_pod(&known, touched);
         self.orphans.remove(&known.metadata);
         let Some(owner) = meta::controller_of(&known.metadata) else { return };
-        let Some(owned) = self.owned.get_mut(&owner.uid) else { return };
+        let at = owner_key(&known.metadata, &owner.uid);
+        let Some(owned) = self.owned.get_mut(&at) else { return };
         let (_, name) = names(&known.metadata);
         if owned.strays.remove(name).is_none()
             && let Some((_, number)) = ordinal::parse(name)
@@ -384,7 +392,7 @@ impl View {
             owned.settled.get_mut().forget(number);
         }
         if owned.members.is_empty() && owned.strays.is_empty() {
-            self.owned.remove(&owner.uid);
+            self.owned.remove(&at);
         }
     }
 
@@ -469,7 +477,7 @@ impl View {
             }
             touched.insert(ObjectKey::new(namespace, set_name));
             let uid = entry.set.metadata.uid.as_deref().unwrap_or_default();
-            if let Some(owned) = self.owned.get_mut(uid)
+            if let Some(owned) = self.owned.get_mut(&ObjectKey::new(namespace, uid))
                 && let Some(pod) = owned.members.get_mut(&number)
             {
                 pod.checked = OnceCell::new();
@@ -481,6 +489,10 @@ impl View {
     fn forget_all_checks(&mut self) {
         self.owned.values_mut().for_each(OwnedPods::forget_all_checks);
     }
+}
+
+fn owner_key(metadata: &ObjectMeta, uid: &str) -> ObjectKey {
+    ObjectKey::new(names(metadata).0, uid)
 }
 
 /// One set with everything a decision about it needs.
@@ -526,6 +538,8 @@ impl<'a> SetView<'a> {
         let (view, namespace) = (self.view, self.namespace());
         let uid = self.entry.set.metadata.uid.as_deref().filter(|uid| !uid.is_empty());
         let own = uid.and_then(|uid| view.revisions_of.get(uid)).into_iter().flatten();
+        // What was copied into another namespace with its owners is nobody's there.
+        let own = own.filter(move |(of, _)| of == namespace);
         let beginning = (namespace.to_owned(), String::new());
         let loose =
             view.revisions_of.get("").into_iter().flat_map(move |loose| loose.range(beginning.clone()..));

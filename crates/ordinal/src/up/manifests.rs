@@ -8,10 +8,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use apiserver::Api;
-use client::{Body, Client, PatchKind, Reply, Target, Verb};
-use model::patch::{LAST_APPLIED, last_applied};
+use apiserver::authz::MASTERS;
+use apiserver::request::{self, Address, FieldValidation, User, WriteOptions};
 use model::resource::GroupVersionKind;
-use model::status::Status;
 use serde_json::Value;
 
 use crate::output;
@@ -52,9 +51,14 @@ fn flatten(document: Value, objects: &mut Vec<Value>) -> Result<()> {
     Ok(())
 }
 
-/// Applies objects, in order.
+/// Applies objects, in order. A field that a kind does not have is refused, as by kubectl.
 pub(super) async fn apply(api: &std::sync::Arc<Api>, objects: &[Value]) -> Result<()> {
-    let client = Client::new(api.transport(), "ordinal-up");
+    let user = User { name: "ordinal-up".to_owned(), groups: vec![MASTERS.to_owned()] };
+    let options = WriteOptions {
+        field_validation: FieldValidation::Strict,
+        field_manager: "ordinal-up".to_owned(),
+        ..WriteOptions::default()
+    };
     for object in objects {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
@@ -64,60 +68,31 @@ pub(super) async fn apply(api: &std::sync::Arc<Api>, objects: &[Value]) -> Resul
             bail!("{kind} {name:?}: no kind {kind} is served in version {api_version:?}");
         };
         let namespace = match text("/metadata/namespace") {
-            _ if !served.namespaced => "",
             "" => "default",
             namespace => namespace,
         };
-        let mut body = object.clone();
-        if !body["metadata"].is_object()
-            || !(body["metadata"]["annotations"].is_object() || body["metadata"]["annotations"].is_null())
-        {
+        let (metadata, annotations) = (&object["metadata"], &object["metadata"]["annotations"]);
+        if !metadata.is_object() || !(annotations.is_object() || annotations.is_null()) {
             bail!("{kind} {name:?}: metadata and its annotations must be mappings");
         }
-        if served.namespaced {
-            body["metadata"]["namespace"] = namespace.into();
-        }
-        body["metadata"]["annotations"][LAST_APPLIED] = last_applied(&body).into();
-        let target = |name: &str| Target {
-            resource: served.gvr.clone(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            subresource: "",
-        };
-        let created = client.call(Verb::Create, target(""), Body::Object(body.clone())).await;
-        let what = match created {
-            Ok(_) => "created",
-            Err(status) if status.is_already_exists() => {
-                let changed = change(&client, target(name), served.definition, body).await;
-                if changed.with_context(|| format!("apply {kind} {name:?}"))? {
-                    "configured"
-                } else {
-                    "unchanged"
-                }
-            }
-            Err(status) => return Err(status).with_context(|| format!("apply {kind} {name:?}")),
+        let cx = request::Context::new(user.clone());
+        let address = Address::new(served, namespace, name);
+        let applied = api.apply(&cx, &address, object.clone(), &options).await;
+        let applied = applied.with_context(|| format!("apply {kind} {name:?}"))?;
+        let after = applied.after.value().context("read what was applied")?;
+        let what = match applied.before {
+            None => "created",
+            Some(before) => match of_people(before) == of_people(after) {
+                true => "unchanged",
+                false => "configured",
+            },
         };
         output::line(format_args!("applied  {}/{name} {what}", served.singular));
+        for warning in cx.take_warnings() {
+            output::line(format_args!("warning  {warning}"));
+        }
     }
     Ok(())
-}
-
-/// Makes the object that is there what the manifest says; true when that made a difference.
-async fn change(client: &Client, target: Target, definition: &str, mut body: Value) -> Result<bool, Status> {
-    let object = |reply: Reply| match reply {
-        Reply::Object(object) => {
-            serde_json::from_slice(object.bytes()).map_err(|error| Status::internal(error.to_string()))
-        }
-        Reply::List(..) | Reply::Done => Err(Status::internal("an object was asked for")),
-    };
-    let old: Value = object(client.call(Verb::Get, target.clone(), Body::Empty).await?)?;
-    let before = old["metadata"]["annotations"][LAST_APPLIED].as_str();
-    if let Some(before) = before.and_then(|text| serde_json::from_str(text).ok()) {
-        model::patch::add_removals(&before, &mut body, definition);
-    }
-    let patch = Body::Patch(PatchKind::StrategicMerge, body);
-    let new: Value = object(client.call(Verb::Patch, target, patch).await?)?;
-    Ok(of_people(new) != of_people(old))
 }
 
 /// An object without what the cluster itself writes into it, at any moment.

@@ -62,10 +62,8 @@ impl<'a> Sync<'a> {
             Strategy::RollingUpdate => rollout::partition(self.set).unwrap_or_default(),
             Strategy::OnDelete | Strategy::Recreate => 0,
         };
-        let slots = self.open_slots().filter(|(slot, _)| *slot >= partition);
-        let mut pods: Vec<_> =
-            slots.map(|(slot, ordinal)| (slot, self.pods.get(&ordinal).copied())).collect();
-        pods.reverse();
+        let mut pods = self.open_pods();
+        pods.retain(|(slot, _)| *slot >= partition);
         pods
     }
 

@@ -124,13 +124,10 @@ impl<'a> Sync<'a> {
             return;
         }
         let partition = rollout::partition(self.set).unwrap_or_default();
-        let mut pods: Vec<(i32, Option<&'a PodEntry>)> = self
-            .open_slots()
-            .map(|(slot, ordinal)| {
-                (slot, self.pods.get(&ordinal).copied().filter(|_| !self.busy.contains(&ordinal)))
-            })
-            .collect();
-        pods.reverse();
+        let mut pods = self.open_pods();
+        for (_, pod) in &mut pods {
+            *pod = pod.filter(|pod| !self.busy.contains(&pod.ordinal));
+        }
         let is_unfinished = self.is_unfinished(&pods, partition);
         if self.extra.is_paused {
             if is_unfinished {

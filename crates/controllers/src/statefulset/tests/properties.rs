@@ -388,6 +388,34 @@ fn a_claim_touches_its_set_where_both_names_have_hyphens() {
     }
 }
 
+#[test]
+fn a_pod_that_was_copied_into_another_namespace_is_nobodys_there() {
+    let mut world = world("OrderedReady", 0);
+    check_convergence(&mut world);
+    let mut copy = world.pods.get("web-0").expect("exists").clone();
+    copy.metadata.namespace = Some("other".to_owned());
+    copy.metadata.uid = Some("copy".to_owned());
+    let quiet = |world: &World| world.plan("web").expect("the set exists").is_quiet();
+    for change in [Change::Apply(Arc::new(copy.clone())), Change::Delete(Arc::new(copy))] {
+        world.view.apply(Event::Pods(change));
+        assert!(quiet(&world), "{}", world.plan("web").expect("the set exists"));
+        label(&mut world, "web-1", "kick", "1");
+        assert!(quiet(&world), "{}", world.plan("web").expect("the set exists"));
+    }
+}
+
+#[test]
+fn an_update_of_a_set_of_two_billion_looks_at_what_a_cluster_can_hold() {
+    let mut world = world("OrderedReady", 0);
+    check_convergence(&mut world);
+    change_spec(&mut world, |spec| {
+        spec["replicas"] = json!(i32::MAX);
+        spec["template"]["spec"]["containers"][0]["image"] = json!("app:v9");
+    });
+    let plan = world.plan("web").expect("the set exists");
+    assert!(plan.steps.len() <= 1_000, "{} steps", plan.steps.len());
+}
+
 /// Not a benchmark: it fails only if a plan for one change looks at everything anew many times over.
 #[test]
 fn a_set_of_five_thousand_is_planned_in_one_pass() {
