@@ -141,7 +141,7 @@ impl Writer {
                 Ok(())
             }
             Preparation::DeleteRevision { name, uid } => {
-                let deleted = self.delete::<ControllerRevision>(name, uid, barrier).await;
+                let deleted = self.delete::<ControllerRevision>(name, uid, None, barrier).await;
                 deleted.or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status) })
             }
         }
@@ -251,9 +251,13 @@ impl Writer {
                 self.tell_of_pod("update", &pod, &done);
                 done.map_err(|source| WriteError { what: format!("update pod {pod}"), source })
             }
-            PodWrite::Delete { uid, why } => {
-                let done = self.delete::<Pod>(&pod, &uid, barrier).await;
-                self.tell_of_pod("delete", &pod, &done);
+            PodWrite::Delete { uid, resource_version, why } => {
+                let is_for_its_state = resource_version.is_some();
+                let done = self.delete::<Pod>(&pod, &uid, resource_version, barrier).await;
+                // It changed meanwhile: nothing failed, it is only decided anew.
+                if !(is_for_its_state && matches!(&done, Err(status) if status.is_conflict())) {
+                    self.tell_of_pod("delete", &pod, &done);
+                }
                 match done {
                     Err(status)
                         if status.is_not_found()
@@ -350,14 +354,20 @@ impl Writer {
     }
 
     /// Deletes an object with its default grace, if it is still the one that was decided about.
-    async fn delete<K: Typed>(&self, name: &str, uid: &str, barrier: &mut Barrier) -> Result<(), Status> {
+    async fn delete<K: Typed>(
+        &self,
+        name: &str,
+        uid: &str,
+        resource_version: Option<String>,
+        barrier: &mut Barrier,
+    ) -> Result<(), Status> {
         let target = Target {
             resource: K::resource(),
             namespace: self.namespace().to_owned(),
             name: name.to_owned(),
             subresource: "",
         };
-        let precondition = Precondition { uid: Some(uid.to_owned()), resource_version: None };
+        let precondition = Precondition { uid: Some(uid.to_owned()), resource_version };
         let options = DeleteOptions { precondition, ..DeleteOptions::default() };
         let removed = Removed {
             resource: K::URL_PATH_SEGMENT,

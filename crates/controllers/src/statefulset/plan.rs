@@ -26,7 +26,7 @@ use super::services::Governing;
 use super::settled::Settled;
 use super::view::{Phase, PodEntry, SetView};
 pub use super::waiting::{NotReady, WaitingOn};
-use super::{conditions, status};
+use super::{conditions, retention, status};
 use reconcile::recorder::EventKind;
 
 mod claims;
@@ -355,7 +355,12 @@ impl<'a> Sync<'a> {
 
     fn delete(&mut self, pod: &PodEntry, claims: Vec<ClaimWrite>, why: DeleteReason) {
         let uid = pod.uid().to_owned();
-        self.step(pod.ordinal, pod.name(), claims, PodWrite::Delete { uid, why });
+        let is_update = matches!(why, DeleteReason::Outdated | DeleteReason::Broken);
+        let is_free = is_update
+            && self.strategy == Strategy::RollingUpdate
+            && !pod.is_healthy(self.min_ready_seconds, self.now);
+        let resource_version = pod.pod.metadata.resource_version.clone().filter(|_| is_free);
+        self.step(pod.ordinal, pod.name(), claims, PodWrite::Delete { uid, resource_version, why });
     }
 
     /// From the lowest: make what is missing, replace what has ended, repair what is off.
@@ -369,10 +374,35 @@ impl<'a> Sync<'a> {
                 Some(pod) => self.existing(pod),
             };
             if flow == Flow::Stop {
+                self.keep_claims_after(ordinal);
                 return Flow::Stop;
             }
         }
         Flow::GoOn
+    }
+
+    /// Where the order stops, the claims of the ordinals that it does not come to must still not go with
+    /// their pods: they may be left from a scaling down that was taken back.
+    fn keep_claims_after(&mut self, ordinal: i32) {
+        let pods = self.pods;
+        for (later, pod) in pods.range(ordinal.saturating_add(1)..) {
+            let claims = self.claims_going_with(pod);
+            if self.ordinals.contains(*later) && !claims.is_empty() && self.plan.steps.len() < STEPS_MAX {
+                self.step(*later, pod.name(), claims, PodWrite::None);
+            }
+        }
+    }
+
+    /// Takes a wanted pod's claims from it where it owns them: it will be replaced, and they are not.
+    fn claims_going_with(&self, pod: &'a PodEntry) -> Vec<ClaimWrite> {
+        let goes = |claim: &PersistentVolumeClaim| {
+            let name = claim.metadata.name.as_deref().unwrap_or_default();
+            let owners = self.view.claim(name).and_then(|claim| claim.metadata.owner_references.as_deref());
+            retention::names_pod(owners.unwrap_or_default(), pod.name())
+        };
+        let mut claims = owner_writes(self.view.checked(pod));
+        claims.retain(|write| matches!(write, ClaimWrite::SetOwners(claim) if goes(claim)));
+        claims
     }
 
     fn missing(&mut self, ordinal: i32) -> Flow {
@@ -462,6 +492,10 @@ impl<'a> Sync<'a> {
 
     fn existing(&mut self, pod: &'a PodEntry) -> Flow {
         if pod.is_terminating {
+            let claims = self.claims_going_with(pod);
+            if !claims.is_empty() {
+                self.step(pod.ordinal, pod.name(), claims, PodWrite::None);
+            }
             return self.hold(WaitingOn::terminating(pod));
         }
         if matches!(pod.phase, Phase::Failed | Phase::Succeeded) {
@@ -470,11 +504,11 @@ impl<'a> Sync<'a> {
                 return self.hold(WaitingOn::BackOff { pod, failures, until });
             }
             self.plan.memory.ended(pod.ordinal, self.now);
-            self.delete(pod, Vec::new(), DeleteReason::Ended);
+            self.delete(pod, self.claims_going_with(pod), DeleteReason::Ended);
             return if self.is_ordered { Flow::Stop } else { Flow::GoOn };
         }
         if self.is_broken_and_outdated(pod) {
-            self.delete(pod, Vec::new(), DeleteReason::Broken);
+            self.delete(pod, self.claims_going_with(pod), DeleteReason::Broken);
             return if self.is_ordered { Flow::Stop } else { Flow::GoOn };
         }
         let checked = self.view.checked(pod);

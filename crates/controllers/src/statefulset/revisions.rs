@@ -89,7 +89,10 @@ pub fn choose<'a>(
     let present = view.entry.revision_data();
     let number = history.last().and_then(|newest| newest.revision).unwrap_or_default() + 1;
     let newest_first = || history.iter().rev().copied();
-    let same = newest_first().find(|revision| revision.data.0 == present.0);
+    // Of several that record the same, the one that pods are at: another would restart them for nothing.
+    let named = status.and_then(|status| status.update_revision.as_deref()).unwrap_or_default();
+    let all_same = || newest_first().filter(|revision| revision.data.0 == present.0);
+    let same = all_same().find(|revision| name_of(revision) == named).or_else(|| all_same().next());
     // What an earlier version recorded lacks the defaults that came later, and is the same for that.
     let equal = same.or_else(|| newest_first().find(|revision| view.entry.same.records(revision, present)));
     let update = match equal {

@@ -11,5 +11,6 @@ mod mirroring;
 mod namespaces;
 mod nodes;
 mod replica_sets;
+mod reported;
 mod taints;
 mod world;

@@ -4,5 +4,6 @@
 
 mod golden;
 mod properties;
+mod reported;
 mod script;
 mod world;

@@ -250,8 +250,11 @@ impl World {
                 labels.insert(REVISION_LABEL.to_owned(), revision.clone());
                 self.put_pod(pod);
             }
-            PodWrite::Delete { uid, .. } => {
-                self.pod_with_uid(&step.pod, uid)?;
+            PodWrite::Delete { uid, resource_version, .. } => {
+                let pod = self.pod_with_uid(&step.pod, uid)?;
+                if resource_version.is_some() && pod.metadata.resource_version != *resource_version {
+                    return Err(format!("pod {} has changed", step.pod));
+                }
                 self.delete_pod(&step.pod);
             }
         }
