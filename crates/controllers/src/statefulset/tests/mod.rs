@@ -2,7 +2,9 @@
 //!
 //! `facts.md` numbers what upstream does; a script in `scripts/` names the facts it shows.
 
+mod differential;
 mod golden;
+mod oracle;
 mod properties;
 mod reported;
 mod script;

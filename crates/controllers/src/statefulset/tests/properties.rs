@@ -27,7 +27,7 @@ const TURNS_MAX: usize = 120;
 
 /// Something that happens.
 #[derive(Debug, Clone)]
-enum Happening {
+pub(super) enum Happening {
     Scale(i32),
     Start(i32),
     Template(u8),
@@ -81,7 +81,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-fn change_spec(world: &mut World, change: impl FnOnce(&mut serde_json::Value)) {
+pub(super) fn change_spec(world: &mut World, change: impl FnOnce(&mut serde_json::Value)) {
     let before = world.sets.get("web").expect("the set exists");
     let mut value = serde_json::to_value(before).expect("encodes");
     change(&mut value["spec"]);
@@ -106,7 +106,7 @@ fn label(world: &mut World, pod: &str, key: &str, value: &str) {
     }
 }
 
-fn happen(world: &mut World, happening: &Happening) {
+pub(super) fn happen(world: &mut World, happening: &Happening) {
     let running = json!({ "running": {} });
     let name = |number: i32| ordinal::pod_name("web", number);
     let is_there = |world: &World, number: i32| world.pods.contains_key(&name(number));

@@ -441,7 +441,7 @@ fn take_revision(world: &mut World, set: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn show(world: &World, what: &[&str]) -> Result<String, String> {
+pub(super) fn show(world: &World, what: &[&str]) -> Result<String, String> {
     let mut answer = String::new();
     match what {
         ["pods"] => {
