@@ -4,10 +4,13 @@
 //! figure that cannot be measured here says why; one that is missed is shown as missed. It must never be
 //! run beside other work: two cores are shared by the cluster and by the client that loads it.
 //!
-//! Read next: [`startup`], [`memory`], [`writes`], [`scale`].
+//! `cargo xtask bench model` counts instead the states in which the StatefulSet plan was looked at.
+//!
+//! Read next: [`startup`], [`memory`], [`writes`], [`scale`], [`model`].
 
 mod machine;
 mod memory;
+mod model;
 mod scale;
 mod startup;
 mod writes;
@@ -19,7 +22,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cluster::{self, Cluster};
@@ -28,6 +31,8 @@ use crate::{images, process, tree};
 
 #[derive(Args)]
 pub(crate) struct Options {
+    /// Something else than the figures
+    what: Option<What>,
     /// Only figures whose name contains this
     #[arg(long)]
     only: Option<String>,
@@ -37,6 +42,12 @@ pub(crate) struct Options {
     /// Measure the programs in this directory instead of building the shipped ones
     #[arg(long)]
     programs: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// The model of StatefulSets: takes minutes and a few gigabytes of memory, and needs no root
+    Model,
 }
 
 /// One row of the table.
@@ -222,16 +233,16 @@ fn unix_seconds() -> f64 {
 
 /// Measures and prints the table; whether every figure was reached.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
+    if let Some(What::Model) = options.what {
+        return count_states(options);
+    }
     if !tools::is_root() {
         bail!("real containers need root; try: sudo -E cargo xtask bench");
     }
     if options.runs == 0 {
         bail!("--runs must be at least 1");
     }
-    let programs = match &options.programs {
-        Some(programs) => programs.clone(),
-        None => build()?,
-    };
+    let programs = programs(options)?;
     let bench = Bench {
         ordinal: programs.join("ordinal"),
         load: programs.join("load"),
@@ -254,6 +265,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         all_hold &= holds;
     }
     Ok(all_hold)
+}
+
+fn programs(options: &Options) -> anyhow::Result<PathBuf> {
+    options.programs.clone().map_or_else(build, Ok)
+}
+
+fn count_states(options: &Options) -> anyhow::Result<bool> {
+    let programs = programs(options)?;
+    let figure = Figure {
+        name: "distinct states of the StatefulSet model",
+        unit: "states",
+        reach: Reach::AtLeast(10_000_000.0),
+        once: true,
+        measure: |_| unreachable!("it is measured here"),
+    };
+    println!("{}\n\n| figure | to reach | measured | range | |\n|---|---|---|---|---|", machine::describe());
+    let (row, holds) = row(&figure, model::states(&programs).map(|measured| vec![measured]));
+    println!("{row}");
+    Ok(holds)
 }
 
 fn build() -> anyhow::Result<PathBuf> {

@@ -85,9 +85,9 @@ fn k89067_a_pod_that_ends_at_once_again_and_again_is_replaced_after_growing_paus
 /// A set whose update waits for availability: one pod is ready since now, for `minReadySeconds: 300`.
 fn update_of_slow_pods(fields: &str) -> String {
     format!(
-        "apply web replicas=3 min-ready=300 {fields}\nsettle web\ntick 300\nsettle web\ntick 300\nsettle web\n\
-         tick 300\nsettle web\napply web template=v2\nsync web\npod web-2 gone\nsync web\npod web-2 ready\n\
-         sync web\n"
+        "apply web replicas=3 min-ready=300 {fields}\nsettle web\ntick 300\nsettle web\n\
+         tick 300\nsettle web\ntick 300\nsettle web\n\
+         apply web template=v2\nsync web\npod web-2 gone\nsync web\npod web-2 ready\nsync web\n"
     )
 }
 
