@@ -2,7 +2,8 @@
 //! manages.
 //!
 //! An object is found by its owner's uid and namespace, so that a decision about one owner never looks at the
-//! objects of another, nor at what was copied into another namespace with its owners. Which are of any interest is the controller's to say; nothing here decides.
+//! objects of another, nor at what was copied into another namespace with its owners. Which are of any
+//! interest is the controller's to say; nothing here decides.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;

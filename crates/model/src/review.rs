@@ -1,4 +1,4 @@
-//! `ordinal.dev/v1` `StatefulSetReview`: the question what would become of a set, and its answer, as a schema.
+//! `ordinal.dev/v1` `StatefulSetReview`: what would become of a set, as question and answer. Its schema.
 //!
 //! It is asked as SubjectAccessReview is: by a create that stores nothing and answers with the status filled
 //! in. Names and descriptions only; who answers is not known here.

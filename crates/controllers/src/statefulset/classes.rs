@@ -1,6 +1,6 @@
 //! Storage classes as far as claims that are to grow ask for them: which let volumes grow.
 //!
-//! Advice only: the API refuses what a class does not allow, and until classes are known it is left to say so.
+//! Advice only: the API refuses what a class does not allow; until classes are known it is left to say so.
 
 use std::collections::BTreeMap;
 

@@ -33,7 +33,7 @@ const TURNS_PER_REPLICA: usize = 12;
 /// Turns for what belongs to the set as a whole.
 const TURNS_EXTRA: usize = 50;
 
-/// Moves after which a forecast is given up: what 5,000 replicas with a claim each do in an update and a half.
+/// Moves after which a forecast is given up: what 5,000 replicas with a claim each do in two updates.
 /// A manifest may ask for a billion.
 const MOVES_MAX: usize = 25_000;
 

@@ -74,7 +74,7 @@ pub struct Taken {
 /// What a rolling update looks at.
 pub struct Rolling<'r, 'p> {
     /// The wanted pods from the highest slot down, without those that are at the revision and well; `None`
-    /// where there is none, or where this plan makes or repairs it: that counts as away until it has been seen.
+    /// where there is none, or where this plan makes or repairs it: that counts as away until it was seen.
     pub pods: &'r [(i32, Option<&'p PodEntry>)],
     /// The slot of the last of `pods` that is updated at all.
     pub partition: i32,
