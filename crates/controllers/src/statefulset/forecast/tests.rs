@@ -184,7 +184,7 @@ fn claims_that_follow_their_templates_grow_one_after_the_other_and_nothing_resta
 #[test]
 fn a_forecast_of_two_billion_replicas_is_given_up() {
     let spec = json!({ "replicas": i32::MAX, "podManagementPolicy": "Parallel" });
-    let picture = Picture { set: set(&spec), pods: vec![], claims: vec![], revisions: vec![] };
+    let picture = Picture { set: set(&spec), pods: vec![], claims: vec![], revisions: vec![], classes: None };
     let forecast = forecast(picture, now());
     assert_eq!(forecast.end, End::StillMoves);
     assert!(forecast.moves.len() > MOVES_MAX && forecast.moves.len() < 2 * MOVES_MAX);
