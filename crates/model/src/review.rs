@@ -39,7 +39,8 @@ pub fn schemas() -> Map<String, Value> {
     let flag = |description: &str| json!({ "description": description, "type": "boolean" });
     let number =
         |description: &str| json!({ "description": description, "type": "integer", "format": "int64" });
-    let names = |description: &str| json!({ "description": description, "type": "array", "items": { "type": "string" } });
+    let word = json!({ "type": "string" });
+    let names = |description: &str| json!({ "description": description, "type": "array", "items": word });
     let review = object(
         "StatefulSetReview asks what a change of a StatefulSet would do. Nothing is written; the answer is \
          the status of the object that a create returns.",
