@@ -113,6 +113,13 @@ fn check(model: &SetModel, truth: &Picture) -> Result<(), &'static str> {
     {
         return Ok(());
     }
+    // Upstream's order, which is kept: of condemned pods that are not ready the lowest goes, and only when it
+    // is its turn. Where two never get ready an ordered set stands still until somebody deletes one
+    // (k/k #57865).
+    let condemned = truth.pods[usize::from(spec.replicas)..].iter().flatten();
+    if spec.is_ordered && condemned.filter(|pod| !pod.is_healthy()).count() > 1 {
+        return Ok(());
+    }
     for ordinal in truth.wanted() {
         let Some(pod) = truth.pods[ordinal] else { return Err("a wanted pod is missing") };
         if !pod.is_healthy() || pod.life != Life::Ready {
@@ -126,17 +133,10 @@ fn check(model: &SetModel, truth: &Picture) -> Result<(), &'static str> {
             _ => return Err("a wanted pod's claim is missing, going, or would go with it"),
         }
     }
-    // Upstream's order, which is kept: of condemned pods that are not ready the lowest goes, and only when it
-    // is its turn. Two that never get ready stay until somebody deletes one (k/k #57865).
-    let condemned = truth.pods[usize::from(spec.replicas)..].iter().flatten();
-    let is_stuck = spec.is_ordered && condemned.clone().filter(|pod| !pod.is_healthy()).count() > 1;
-    if condemned.count() > 0 && !is_stuck {
+    if truth.pods[usize::from(spec.replicas)..].iter().any(Option::is_some) {
         return Err("a condemned pod is left");
     }
     let status = model.objects.status(truth.set.status).ok_or("there is no status")?;
-    if is_stuck {
-        return Ok(());
-    }
     if status.ready_replicas != Some(i32::from(spec.replicas)) || status.replicas != i32::from(spec.replicas)
     {
         return Err("the status counts wrong");

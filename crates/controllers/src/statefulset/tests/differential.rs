@@ -135,26 +135,17 @@ impl Told {
         self.note_readiness();
     }
 
-    /// Notes who is ready; a condition of a pod that never was has not turned since it was made.
+    /// Notes who is or was ready. A condition that turned after its pod was made says that it was; nodes first
+    /// write it within two seconds.
     fn note_readiness(&mut self) {
-        for mut pod in self.world.pods.clone().into_values() {
-            let uid = pod.metadata.uid.clone().expect("has a uid");
-            if model::pod::is_ready(&pod) {
-                self.were_ready.insert(uid);
-                continue;
-            }
-            if self.were_ready.contains(&uid) {
-                continue;
-            }
-            let made = pod.metadata.creation_timestamp.clone();
-            let conditions = pod.status.as_mut().and_then(|status| status.conditions.as_mut());
-            let mut has_changed = false;
-            for condition in conditions.into_iter().flatten() {
-                has_changed |= condition.last_transition_time != made;
-                condition.last_transition_time.clone_from(&made);
-            }
-            if has_changed {
-                self.world.put_pod(pod);
+        for pod in self.world.pods.values() {
+            let made = pod.metadata.creation_timestamp.as_ref().expect("was made").0;
+            let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let turned = conditions.filter_map(|condition| condition.last_transition_time.as_ref());
+            let has_turned =
+                turned.into_iter().any(|turned| turned.0.duration_since(made) > SignedDuration::from_secs(2));
+            if has_turned || model::pod::is_ready(pod) {
+                self.were_ready.insert(pod.metadata.uid.clone().expect("has a uid"));
             }
         }
     }
