@@ -345,7 +345,7 @@ fn paths(cases: &mut Vec<Case>) {
         "/apis/apps/v1/namespaces/default/nodes",
         "/api/v1/namespaces/default/nodes/x",
         "/api/v1/../../etc/passwd",
-        "/apis/batch/v1/jobs",
+        "/apis/batch/v2/jobs",
         "/logs/",
         "/debug/pprof",
         "/api/v1/proxy/x",

@@ -135,8 +135,8 @@ impl Told {
         self.note_readiness();
     }
 
-    /// Notes who is or was ready. A condition that turned after its pod was made says that it was; nodes first
-    /// write it within two seconds.
+    /// Notes who is or was ready. A condition that turned after its pod was made says that it was; nodes
+    /// first write it within two seconds.
     fn note_readiness(&mut self) {
         for pod in self.world.pods.values() {
             let made = pod.metadata.creation_timestamp.as_ref().expect("was made").0;
