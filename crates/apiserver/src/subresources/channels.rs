@@ -31,8 +31,8 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// Chunks that wait for a slow client, or for a slow command.
 const CHUNKS_MAX: usize = 16;
 
-/// Pause before the first message. kubectl up to 1.32 begins to read before it has made its streams, and drops
-/// what comes for one that is not there yet: what a quick command says would be lost now and then.
+/// Pause before the first message. kubectl up to 1.32 begins to read before it has made its streams, and
+/// drops what comes for one that is not there yet: what a quick command says would be lost now and then.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// After the command has ended its streams may stay open (a process that it left behind holds them): one that
 /// says nothing for this long is taken for ended.

@@ -234,7 +234,15 @@ impl State {
                 ledger.forced_out(&uid);
             }
         } else {
-            self.pod_uids.insert(uid.clone());
+            // One that is deleted in the foreground asks for what it owns to go before it.
+            let finalizers = pod.metadata.finalizers.iter().flatten();
+            if meta::is_terminating(&pod.metadata)
+                && finalizers.into_iter().any(|finalizer| finalizer == "foregroundDeletion")
+            {
+                self.pod_uids.remove(&uid);
+            } else {
+                self.pod_uids.insert(uid.clone());
+            }
             let is_ready = pod::is_running_and_ready(pod);
             let was = before.filter(|before| before.uid == uid);
             let labels = pod.metadata.labels.as_ref();
