@@ -32,7 +32,12 @@ pub(crate) async fn answer(
     for verb in verbs {
         authorize(api, cx, &set, verb)?;
     }
-    let change = if is_deletion { deletion(api, &set) } else { write(api, cx, &set, manifest).await };
+    let assumes_namespace = object["spec"]["assumeNamespace"] == true;
+    let change = if is_deletion {
+        deletion(api, &set)
+    } else {
+        write(api, cx, &set, manifest, assumes_namespace).await
+    };
     object["status"] = match change {
         Ok(change) => api.forecaster()?.forecast(change).await?,
         Err(status) if status.code() < 500 => {
@@ -64,11 +69,18 @@ fn deletion(api: &Api, set: &Address) -> Result<Change, Status> {
 }
 
 /// What applying the manifest would make of the set: as `kubectl apply` does it, without doing it.
-async fn write(api: &Api, cx: &Context, set: &Address, manifest: Value) -> Result<Change, Status> {
+async fn write(
+    api: &Api,
+    cx: &Context,
+    set: &Address,
+    manifest: Value,
+    assumes_namespace: bool,
+) -> Result<Change, Status> {
     let options = WriteOptions {
         dry_run: true,
         field_validation: FieldValidation::Strict,
         field_manager: "ordinal-plan".to_owned(),
+        assumes_namespace,
     };
     let applied = Box::pin(api.apply(cx, set, manifest, &options)).await?;
     Ok(Change::Write { set: codec::value(&applied.after)?, is_new: applied.before.is_none() })

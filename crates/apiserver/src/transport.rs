@@ -45,9 +45,9 @@ impl Transport for InProcess {
         let address = self.address(&call.target)?;
         let cx = Context::new(User::component(call.caller));
         let options = WriteOptions {
-            dry_run: false,
             field_validation: FieldValidation::Ignore,
             field_manager: call.caller.to_owned(),
+            ..WriteOptions::default()
         };
         let api = &self.api;
         let (label_selector, field_selector) = (call.list.label_selector, call.list.field_selector);

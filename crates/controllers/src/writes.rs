@@ -3,6 +3,8 @@
 //! Each is guarded by the uid that was decided about and noted in the barrier, so that a late or repeated
 //! plan does no harm. No choices here.
 
+use std::borrow::Cow;
+
 use client::{Body, Client, DeleteOptions, PatchKind, Reply, Target, Typed, Verb};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::meta;
@@ -10,6 +12,21 @@ use model::resource::GroupVersionKind;
 use model::status::Status;
 use reconcile::barrier::{Barrier, Removed};
 use serde_json::json;
+
+/// A write that was refused, by what it was for.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct WriteError {
+    what: Cow<'static, str>,
+    #[source]
+    source: Status,
+}
+
+/// Says what a refused write was for.
+pub fn refused(what: impl Into<Cow<'static, str>>) -> impl Fn(Status) -> WriteError {
+    let what = what.into();
+    move |source| WriteError { what: what.clone(), source }
+}
 
 /// The name and uid by which a plan speaks of an object that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +38,11 @@ pub struct Named {
 }
 
 impl Named {
+    /// By what a plan says of it.
+    pub fn new(name: &str, uid: &str) -> Named {
+        Named { name: name.to_owned(), uid: uid.to_owned() }
+    }
+
     /// An object's.
     pub fn of(metadata: &ObjectMeta) -> Named {
         Named {
@@ -44,39 +66,28 @@ pub async fn confirm_alive<K: Typed>(client: &Client, owner: &ObjectMeta) -> Res
     Ok(())
 }
 
-/// Makes `owner`, of this kind, the one that manages an object.
+/// Makes `owner`, of this kind, the one that manages an object, and has the object wait for the finalizer, if
+/// there is one. An object that is gone meanwhile needs no owner.
 pub async fn adopt<K: Typed>(
     client: &Client,
     owner: &ObjectMeta,
     kind: &GroupVersionKind,
     object: &Named,
+    finalizer: Option<&str>,
     barrier: &mut Barrier,
 ) -> Result<(), Status> {
     let reference = meta::owner_reference(owner, kind);
-    let patch = json!({ "metadata": { "uid": object.uid, "ownerReferences": [reference] } });
-    let namespace = owner.namespace.as_deref().unwrap_or_default();
-    let patched = client.patch::<K>(namespace, &object.name, "", PatchKind::StrategicMerge, patch);
-    barrier.wrote(&*patched.await?);
-    Ok(())
-}
-
-/// Makes `owner` the one that manages an object, and has the object wait for this finalizer.
-pub async fn adopt_with_finalizer<K: Typed>(
-    client: &Client,
-    owner: &ObjectMeta,
-    kind: &GroupVersionKind,
-    object: &Named,
-    finalizer: &str,
-    barrier: &mut Barrier,
-) -> Result<(), Status> {
-    let reference = meta::owner_reference(owner, kind);
-    let metadata = json!({
-        "uid": object.uid, "ownerReferences": [reference], "finalizers": [finalizer],
-    });
-    let namespace = owner.namespace.as_deref().unwrap_or_default();
+    let mut metadata = json!({ "uid": object.uid, "ownerReferences": [reference] });
+    if let Some(finalizer) = finalizer {
+        metadata["finalizers"] = json!([finalizer]);
+    }
     let patch = json!({ "metadata": metadata });
-    let patched = client.patch::<K>(namespace, &object.name, "", PatchKind::StrategicMerge, patch);
-    barrier.wrote(&*patched.await?);
+    let namespace = owner.namespace.as_deref().unwrap_or_default();
+    match client.patch::<K>(namespace, &object.name, "", PatchKind::StrategicMerge, patch).await {
+        Ok(adopted) => barrier.wrote(&*adopted),
+        Err(status) if status.is_not_found() => barrier.removed(removed::<K>(namespace, object)),
+        Err(status) => return Err(status),
+    }
     Ok(())
 }
 

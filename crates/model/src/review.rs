@@ -56,6 +56,7 @@ pub fn schemas() -> Map<String, Value> {
     let spec = object(
         "StatefulSetReviewSpec is the question.",
         &json!({
+            "assumeNamespace": flag("A namespace that is not there yet is made before the set."),
             "manifest": {
                 "description": "The StatefulSet as it would be applied. For Delete its name is enough.",
                 "type": "object",

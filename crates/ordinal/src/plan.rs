@@ -3,6 +3,7 @@
 //! Each set is put to the API as a `StatefulSetReview`, which any client can ask too; here the answer is only
 //! told. Nothing is written.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
@@ -55,16 +56,25 @@ pub(crate) async fn run(arguments: &PlanArguments) -> Result<()> {
     let remote = Remote::connect(&data_dir)?;
     let operation = if arguments.delete { review::DELETE } else { review::APPLY };
     let mut all = Vec::new();
+    let mut namespaces = BTreeSet::new();
     for object in objects {
         let text =
             |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (kind, name) = (text("/kind"), text("/metadata/name"));
         let namespace = Some(text("/metadata/namespace")).filter(|text| !text.is_empty());
         let namespace = namespace.unwrap_or_else(|| arguments.namespace.clone());
+        if kind == "Namespace" {
+            namespaces.insert(name.clone());
+        }
         let outcome = if kind != "StatefulSet" {
             Outcome::NotPlanned { kind }
         } else {
-            ask(&remote, &namespace, operation, object).await?
+            let question = json!({
+                "operation": operation,
+                "manifest": object,
+                "assumeNamespace": namespaces.contains(&namespace),
+            });
+            ask(&remote, &namespace, question).await?
         };
         all.push(Planned { namespace, name, outcome });
     }
@@ -80,11 +90,11 @@ pub(crate) async fn run(arguments: &PlanArguments) -> Result<()> {
 }
 
 /// Puts the question to the API.
-async fn ask(remote: &Remote, namespace: &str, operation: &str, manifest: Value) -> Result<Outcome> {
+async fn ask(remote: &Remote, namespace: &str, question: Value) -> Result<Outcome> {
     let question = json!({
         "apiVersion": format!("{}/v1", review::GROUP),
         "kind": review::KIND,
-        "spec": { "operation": operation, "manifest": manifest },
+        "spec": question,
     });
     let path = format!("/apis/{}/v1/namespaces/{namespace}/{}", review::GROUP, review::PLURAL);
     match remote.post(&path, &question).await? {

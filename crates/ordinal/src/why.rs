@@ -16,7 +16,7 @@ use controllers::statefulset::view::{Event, View};
 use controllers::statefulset::waiting::WaitingOn;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ContainerStatus, Event as CoreEvent, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event as CoreEvent, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::clock::Clock;
 use model::encoded::Revision;
@@ -58,12 +58,15 @@ async fn of_set(remote: &Arc<Remote>, namespace: &str, name: &str, now: Timestam
     let client = client(remote);
     let set = client.get::<ExtendedStatefulSet>(namespace, name).await?;
     let (pods, claims, revisions, classes) = surroundings(&client, namespace).await?;
+    let scope = Scope { namespace: namespace.to_owned(), ..Scope::default() };
+    let (services, _) = client.list::<Service>(&scope).await?;
     let (wanted, status) = (replicas(&set.set), set.set.status.clone().unwrap_or_default());
     let mut view = View::default();
     view.apply(Event::Sets(Change::Reset(vec![Arc::clone(&set)], Revision(1))));
     view.apply(Event::Pods(Change::Reset(pods.clone(), Revision(1))));
     view.apply(Event::Claims(Change::Reset(claims, Revision(1))));
     view.apply(Event::Revisions(Change::Reset(revisions, Revision(1))));
+    view.apply(Event::Services(Change::Reset(services, Revision(1))));
     view.apply(Event::Classes(Change::Reset(classes, Revision(1))));
     let decided = view.set(&ObjectKey::new(namespace, name)).map(|view| plan(&view, now)).unwrap_or_default();
     let mut text = format!(
@@ -86,6 +89,10 @@ async fn of_set(remote: &Arc<Remote>, namespace: &str, name: &str, now: Timestam
                 let _ = writeln!(text, "  {line}");
             }
         }
+    }
+    // What keeps nothing from going on, and should be known all the same.
+    for notice in &decided.notices {
+        let _ = writeln!(text, "note: {}", notice.message);
     }
     if remembered.is_some() {
         text.push_str("next: goes on at that moment, or when something changes\n");

@@ -38,6 +38,8 @@ pub(crate) struct Review<'a> {
     pub(crate) cx: &'a Context,
     #[expect(dead_code, reason = "read by the webhooks that join here")]
     pub(crate) dry_run: bool,
+    /// Nothing is written, and a namespace that is not there is made before.
+    pub(crate) assumes_namespace: bool,
     /// Conditions and writes that go with the object's own.
     pub(crate) companions: Txn,
 }
@@ -49,7 +51,8 @@ impl<'a> Review<'a> {
         cx: &'a Context,
         dry_run: bool,
     ) -> Review<'a> {
-        Review { operation, address, subresource: "", cx, dry_run, companions: Txn::default() }
+        let companions = Txn::default();
+        Review { operation, address, subresource: "", cx, dry_run, assumes_namespace: false, companions }
     }
 
     /// True for a write to the main resource of the kind `kind` in `group`.

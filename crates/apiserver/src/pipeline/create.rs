@@ -72,6 +72,7 @@ impl Api {
         let name = metadata::text(&object, "name").to_owned();
         let address = Address::new(kind, &address.namespace, &name);
         let mut review = Review::new(Operation::Create, &address, cx, options.dry_run);
+        review.assumes_namespace = options.dry_run && options.assumes_namespace;
         self.admission.mutate(self, &mut review, &mut object, None).await?;
         kind.strategy.default(&mut object);
         let is_review = kind.strategy.is_review();

@@ -115,6 +115,8 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     /// In whose name fields are set.
     pub field_manager: String,
+    /// Take the namespace of the object as there, if it is not. Only where nothing is written.
+    pub assumes_namespace: bool,
 }
 
 /// A decoded body.

@@ -170,7 +170,7 @@ impl Query {
             return Err(invalid(options_kind, &errors));
         }
         let dry_run = self.all("dryRun").any(|stage| stage == "All");
-        Ok(WriteOptions { dry_run, field_validation, field_manager })
+        Ok(WriteOptions { dry_run, field_validation, field_manager, assumes_namespace: false })
     }
 
     /// Options of a deletion that came in the query rather than the body.

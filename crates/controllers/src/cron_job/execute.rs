@@ -17,7 +17,7 @@ use reconcile::runner::Outcome;
 
 use super::jobs;
 use super::plan::{Plan, is_news};
-use crate::writes::{self, Named};
+use crate::writes::{self, Named, WriteError, refused};
 
 /// A plan and the CronJob it was made for.
 pub struct Task {
@@ -25,19 +25,6 @@ pub struct Task {
     pub plan: Plan,
     /// The CronJob as it was decided about.
     pub cron_job: Arc<CronJob>,
-}
-
-/// A write that was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-struct WriteError {
-    what: &'static str,
-    #[source]
-    source: Status,
-}
-
-fn refused(what: &'static str) -> impl Fn(Status) -> WriteError {
-    move |source| WriteError { what, source }
 }
 
 /// What an execution works with. Cheap to clone.

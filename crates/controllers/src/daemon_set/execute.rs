@@ -10,7 +10,6 @@ use client::{Client, PatchKind};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use model::meta;
-use model::status::Status;
 use reconcile::barrier::Barrier;
 use reconcile::recorder::{Recorder, reference_to};
 use reconcile::runner::Outcome;
@@ -20,7 +19,7 @@ use super::plan::Plan;
 use super::revisions::Write;
 use super::set_kind;
 use crate::pod_writes::PodWriter;
-use crate::writes;
+use crate::writes::{self, WriteError, refused};
 
 /// A plan and the set it was made for.
 pub struct Task {
@@ -28,19 +27,6 @@ pub struct Task {
     pub plan: Plan,
     /// The set as it was decided about.
     pub set: Arc<DaemonSet>,
-}
-
-/// A write that was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-struct WriteError {
-    what: &'static str,
-    #[source]
-    source: Status,
-}
-
-fn refused(what: &'static str) -> impl Fn(Status) -> WriteError {
-    move |source| WriteError { what, source }
 }
 
 /// What an execution works with. Cheap to clone.
@@ -109,17 +95,13 @@ impl Writer {
             alive.map_err(refused("adopt pods and revisions"))?;
         }
         for pod in &plan.adopt {
-            match writes::adopt::<Pod>(client, owner, &kind, pod, barrier).await {
-                // It is gone meanwhile.
-                Err(status) if status.is_not_found() => {}
-                done => done.map_err(refused("adopt a pod"))?,
-            }
+            let adopted = writes::adopt::<Pod>(client, owner, &kind, pod, None, barrier).await;
+            adopted.map_err(refused("adopt a pod"))?;
         }
         for revision in &plan.adopt_revisions {
-            match writes::adopt::<ControllerRevision>(client, owner, &kind, revision, barrier).await {
-                Err(status) if status.is_not_found() => {}
-                done => done.map_err(refused("adopt a revision"))?,
-            }
+            let adopted =
+                writes::adopt::<ControllerRevision>(client, owner, &kind, revision, None, barrier).await;
+            adopted.map_err(refused("adopt a revision"))?;
         }
         Ok(())
     }

@@ -10,7 +10,6 @@ use client::{Client, PatchKind};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use model::clock::Clock;
 use model::meta;
-use model::status::Status;
 use reconcile::barrier::Barrier;
 use reconcile::recorder::{EventKind, Recorder, reference_to};
 use reconcile::runner::Outcome;
@@ -18,7 +17,7 @@ use reconcile::runner::Outcome;
 use super::plan::{Plan, Write};
 use super::revisions::{self, REVISION};
 use super::{deployment_kind, status};
-use crate::writes;
+use crate::writes::{self, WriteError, refused};
 
 /// A plan and the deployment it was made for.
 pub struct Task {
@@ -26,19 +25,6 @@ pub struct Task {
     pub plan: Plan,
     /// The deployment as it was decided about.
     pub deployment: Arc<Deployment>,
-}
-
-/// A write that was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-struct WriteError {
-    what: &'static str,
-    #[source]
-    source: Status,
-}
-
-fn refused(what: &'static str) -> impl Fn(Status) -> WriteError {
-    move |source| WriteError { what, source }
 }
 
 /// What an execution works with. Cheap to clone.
@@ -87,11 +73,9 @@ impl Writer {
             alive.map_err(refused("adopt ReplicaSets"))?;
         }
         for set in &plan.adopt {
-            match writes::adopt::<ReplicaSet>(client, owner, &deployment_kind(), set, barrier).await {
-                // It is gone meanwhile.
-                Err(status) if status.is_not_found() => {}
-                done => done.map_err(refused("adopt a ReplicaSet"))?,
-            }
+            let adopted =
+                writes::adopt::<ReplicaSet>(client, owner, &deployment_kind(), set, None, barrier).await;
+            adopted.map_err(refused("adopt a ReplicaSet"))?;
         }
         for write in plan.writes {
             self.write(write, barrier).await?;

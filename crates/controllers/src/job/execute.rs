@@ -9,7 +9,6 @@ use std::sync::Arc;
 use client::{Client, DeleteOptions, Precondition, Propagation};
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
-use model::status::Status;
 use model::{job, meta};
 use reconcile::barrier::Barrier;
 use reconcile::recorder::{Recorder, reference_to};
@@ -18,7 +17,7 @@ use reconcile::runner::Outcome;
 use super::job_kind;
 use super::plan::Plan;
 use crate::pod_writes::PodWriter;
-use crate::writes::{self, Named};
+use crate::writes::{self, Named, WriteError, refused};
 
 /// What there is to do.
 pub enum Task {
@@ -26,19 +25,6 @@ pub enum Task {
     Carry(Box<Plan>, Arc<Job>),
     /// A pod that waits for a job that is gone.
     Untrack(Arc<Pod>),
-}
-
-/// A write that was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-struct WriteError {
-    what: &'static str,
-    #[source]
-    source: Status,
-}
-
-fn refused(what: &'static str) -> impl Fn(Status) -> WriteError {
-    move |source| WriteError { what, source }
 }
 
 /// What an execution works with. Cheap to clone.
@@ -135,13 +121,8 @@ impl Writer {
         }
         let kind = job_kind();
         for pod in &plan.adopt {
-            let adopted =
-                writes::adopt_with_finalizer::<Pod>(client, owner, &kind, pod, job::TRACKING, barrier);
-            match adopted.await {
-                // It is gone meanwhile.
-                Err(status) if status.is_not_found() => {}
-                done => done.map_err(refused("adopt a pod"))?,
-            }
+            let adopted = writes::adopt::<Pod>(client, owner, &kind, pod, Some(job::TRACKING), barrier).await;
+            adopted.map_err(refused("adopt a pod"))?;
         }
         Ok(())
     }

@@ -10,7 +10,6 @@ use client::Client;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use model::clock::Clock;
-use model::status::Status;
 use reconcile::barrier::Barrier;
 use reconcile::recorder::{Recorder, reference_to};
 use reconcile::runner::Outcome;
@@ -18,7 +17,7 @@ use reconcile::runner::Outcome;
 use super::plan::{self, Plan};
 use super::{set_kind, status};
 use crate::pod_writes::PodWriter;
-use crate::writes;
+use crate::writes::{self, WriteError, refused};
 
 /// A plan and the set it was made for.
 pub struct Task {
@@ -26,19 +25,6 @@ pub struct Task {
     pub plan: Plan,
     /// The set as it was decided about.
     pub set: Arc<ReplicaSet>,
-}
-
-/// A write that was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-struct WriteError {
-    what: &'static str,
-    #[source]
-    source: Status,
-}
-
-fn refused(what: &'static str) -> impl Fn(Status) -> WriteError {
-    move |source| WriteError { what, source }
 }
 
 /// What an execution works with. Cheap to clone.
@@ -75,11 +61,8 @@ impl Writer {
             alive.map_err(refused("adopt pods"))?;
         }
         for pod in &plan.adopt {
-            match writes::adopt::<Pod>(client, owner, &set_kind(), pod, barrier).await {
-                // It is gone meanwhile.
-                Err(status) if status.is_not_found() => {}
-                done => done.map_err(refused("adopt a pod"))?,
-            }
+            let adopted = writes::adopt::<Pod>(client, owner, &set_kind(), pod, None, barrier).await;
+            adopted.map_err(refused("adopt a pod"))?;
         }
         let pods = PodWriter {
             client: client.clone(),

@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use client::{Body, Client, DeleteOptions, PatchKind, Precondition, Reply, Target, Typed, Verb};
+use client::{Client, DeleteOptions, PatchKind, Typed};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use model::meta;
 use model::status::Status;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -17,7 +16,8 @@ use tokio::task::JoinSet;
 use super::decision::{ClaimWrite, DeleteReason, Pacing, Plan, PodWrite, Preparation, Step};
 use super::set_kind;
 use super::view::REVISION_LABEL;
-use reconcile::barrier::{Barrier, Removed};
+use crate::writes::{self, Named, WriteError, refused};
+use reconcile::barrier::Barrier;
 use reconcile::recorder::{EventKind, Recorder, reference_to};
 use reconcile::runner::Outcome;
 
@@ -33,17 +33,6 @@ pub struct Task {
     pub plan: Plan,
     /// The set as it was decided about.
     pub set: Arc<StatefulSet>,
-}
-
-/// A write that was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-pub struct WriteError {
-    /// The write.
-    what: String,
-    /// The refusal.
-    #[source]
-    source: Status,
 }
 
 /// What an execution works with. Cheap to clone.
@@ -103,19 +92,26 @@ impl Writer {
     async fn prepare(&self, all: &[Preparation], barrier: &mut Barrier) -> Result<(), WriteError> {
         for preparation in all {
             let done = self.preparation(preparation, barrier).await;
-            done.map_err(|source| WriteError { what: preparation.to_string(), source })?;
+            done.map_err(refused(preparation.to_string()))?;
         }
         Ok(())
     }
 
     async fn preparation(&self, preparation: &Preparation, barrier: &mut Barrier) -> Result<(), Status> {
+        let (client, owner) = (self.client(), &self.set.metadata);
         match preparation {
-            Preparation::ConfirmAlive => self.confirm_alive().await,
+            Preparation::ConfirmAlive => writes::confirm_alive::<StatefulSet>(client, owner).await,
             Preparation::AdoptRevision { name, uid } => {
-                self.adopt::<ControllerRevision>(name, uid, barrier).await
+                let object = Named::new(name, uid);
+                writes::adopt::<ControllerRevision>(client, owner, &set_kind(), &object, None, barrier).await
             }
-            Preparation::AdoptPod { name, uid } => self.adopt::<Pod>(name, uid, barrier).await,
-            Preparation::ReleasePod { name, uid } => self.release(name, uid, barrier).await,
+            Preparation::AdoptPod { name, uid } => {
+                let object = Named::new(name, uid);
+                writes::adopt::<Pod>(client, owner, &set_kind(), &object, None, barrier).await
+            }
+            Preparation::ReleasePod { name, uid } => {
+                writes::release::<Pod>(client, owner, &Named::new(name, uid), barrier).await
+            }
             Preparation::CreateRevision { revision } => {
                 barrier.wrote(&*self.client().create(&**revision).await?);
                 Ok(())
@@ -147,42 +143,6 @@ impl Writer {
         }
     }
 
-    /// Reads the set past every view: adoption must not happen in the name of a set that is gone.
-    async fn confirm_alive(&self) -> Result<(), Status> {
-        let live = self.client().get::<StatefulSet>(self.namespace(), self.set_name()).await?;
-        let resource = StatefulSet::resource();
-        if live.metadata.uid != self.set.metadata.uid {
-            let detail = "it is not the set that was decided about any more";
-            return Err(Status::conflict(&resource, self.set_name(), detail));
-        }
-        if meta::is_terminating(&live.metadata) {
-            let detail = "it is being deleted";
-            return Err(Status::conflict(&resource, self.set_name(), detail));
-        }
-        Ok(())
-    }
-
-    async fn adopt<K: Typed>(&self, name: &str, uid: &str, barrier: &mut Barrier) -> Result<(), Status> {
-        let owner = meta::owner_reference(&self.set.metadata, &set_kind());
-        let patch = json!({ "metadata": { "uid": uid, "ownerReferences": [owner] } });
-        let (namespace, kind) = (self.namespace(), PatchKind::StrategicMerge);
-        barrier.wrote(&*self.client().patch::<K>(namespace, name, "", kind, patch).await?);
-        Ok(())
-    }
-
-    async fn release(&self, name: &str, uid: &str, barrier: &mut Barrier) -> Result<(), Status> {
-        let owner = json!({ "$patch": "delete", "uid": self.set.metadata.uid });
-        let patch = json!({ "metadata": { "uid": uid, "ownerReferences": [owner] } });
-        let (namespace, kind) = (self.namespace(), PatchKind::StrategicMerge);
-        match self.client().patch::<Pod>(namespace, name, "", kind, patch).await {
-            Ok(released) => barrier.wrote(&*released),
-            // It is gone, or it is another pod, or it has no owners any more: released either way.
-            Err(status) if status.is_not_found() || status.code() == 422 => {}
-            Err(status) => return Err(status),
-        }
-        Ok(())
-    }
-
     async fn in_order(&self, steps: Vec<Step>, barrier: &mut Barrier) -> Result<(), WriteError> {
         for step in steps {
             self.step(step, barrier).await?;
@@ -211,9 +171,7 @@ impl Writer {
                 }
                 let Some(finished) = running.join_next().await else { break };
                 let (written, done) = finished.unwrap_or_else(|error| {
-                    let source = Status::internal(error);
-                    let what = "carry out a step".to_owned();
-                    (Barrier::default(), Err(WriteError { what, source }))
+                    (Barrier::default(), Err(refused("carry out a step")(Status::internal(error))))
                 });
                 barrier.merge(written);
                 first_error = first_error.and(done);
@@ -238,18 +196,18 @@ impl Writer {
                 if !matches!(&done, Err(status) if status.is_already_exists()) {
                     self.tell_of_pod("create", &pod, &done);
                 }
-                done.map_err(|source| WriteError { what: format!("create pod {pod}"), source })
+                done.map_err(refused(format!("create pod {pod}")))
             }
             PodWrite::Update(object) => {
                 let updated = self.client().update(&*object).await;
                 let done = updated.map(|updated| barrier.wrote(&*updated));
                 self.tell_of_pod("update", &pod, &done);
-                done.map_err(|source| WriteError { what: format!("update pod {pod}"), source })
+                done.map_err(refused(format!("update pod {pod}")))
             }
             PodWrite::Relabel { uid, revision } => {
                 let done = self.relabel(&pod, &uid, &revision, barrier).await;
                 self.tell_of_pod("update", &pod, &done);
-                done.map_err(|source| WriteError { what: format!("update pod {pod}"), source })
+                done.map_err(refused(format!("update pod {pod}")))
             }
             PodWrite::Delete { uid, resource_version, why } => {
                 let is_for_its_state = resource_version.is_some();
@@ -265,7 +223,7 @@ impl Writer {
                     {
                         Ok(())
                     }
-                    done => done.map_err(|source| WriteError { what: format!("delete pod {pod}"), source }),
+                    done => done.map_err(refused(format!("delete pod {pod}"))),
                 }
             }
         }
@@ -290,15 +248,15 @@ impl Writer {
                             "create Claim {name} for Pod {pod} in StatefulSet {set} failed error: {source}"
                         );
                         self.tell(EventKind::Warning, "FailedCreate", message);
-                        Err(WriteError { what: format!("create claim {name}"), source })
+                        Err(refused(format!("create claim {name}"))(source))
                     }
                 }
             }
             ClaimWrite::SetOwners(claim) => {
                 let name = claim.metadata.name.clone().unwrap_or_default();
                 let updated = self.client().update::<PersistentVolumeClaim>(&claim).await;
-                let what = || format!("set the owners of claim {name}");
-                barrier.wrote(&*updated.map_err(|source| WriteError { what: what(), source })?);
+                let updated = updated.map_err(refused(format!("set the owners of claim {name}")))?;
+                barrier.wrote(&*updated);
                 Ok(())
             }
             ClaimWrite::Update(update) => {
@@ -316,7 +274,7 @@ impl Writer {
                             "update Claim {name} for Pod {pod} in StatefulSet {set} failed error: {source}"
                         );
                         self.tell(EventKind::Warning, "FailedUpdate", message);
-                        Err(WriteError { what: format!("update claim {name}"), source })
+                        Err(refused(format!("update claim {name}"))(source))
                     }
                 }
             }
@@ -361,49 +319,16 @@ impl Writer {
         resource_version: Option<String>,
         barrier: &mut Barrier,
     ) -> Result<(), Status> {
-        let target = Target {
-            resource: K::resource(),
-            namespace: self.namespace().to_owned(),
-            name: name.to_owned(),
-            subresource: "",
-        };
-        let precondition = Precondition { uid: Some(uid.to_owned()), resource_version };
-        let options = DeleteOptions { precondition, ..DeleteOptions::default() };
-        let removed = Removed {
-            resource: K::URL_PATH_SEGMENT,
-            namespace: self.namespace().to_owned(),
-            name: name.to_owned(),
-            uid: uid.to_owned(),
-        };
-        match self.client().call(Verb::Delete, target, Body::Delete(options)).await {
-            // The last state of an object that is gone looks the same as one that is on its way.
-            Ok(Reply::Object(object)) => {
-                let is_going = object.metadata().is_ok_and(|metadata| meta::is_terminating(metadata));
-                if is_going {
-                    barrier.wrote_at(K::URL_PATH_SEGMENT, object.revision());
-                } else {
-                    barrier.removed(removed);
-                }
-                Ok(())
-            }
-            Ok(Reply::Done | Reply::List(..)) => {
-                barrier.removed(removed);
-                Ok(())
-            }
-            Err(status) => {
-                if status.is_not_found() {
-                    barrier.removed(removed);
-                }
-                Err(status)
-            }
-        }
+        let mut options = DeleteOptions::default();
+        options.precondition.resource_version = resource_version;
+        let object = Named::new(name, uid);
+        writes::delete_with::<K>(self.client(), self.namespace(), &object, options, barrier).await
     }
 
     async fn write_status(&self, status: StatefulSetStatus, barrier: &mut Barrier) -> Result<(), WriteError> {
         let set = StatefulSet { status: Some(status), ..(*self.set).clone() };
         let written = self.client().update_status(&set).await;
-        let what = || "write the status".to_owned();
-        barrier.wrote(&*written.map_err(|source| WriteError { what: what(), source })?);
+        barrier.wrote(&*written.map_err(refused("write the status"))?);
         Ok(())
     }
 }

@@ -113,14 +113,24 @@ pub fn claims_named_by(pod: &Pod) -> Vec<(ObjectKey, bool)> {
 
 /// True when a pod uses a claim, so that the claim must stay. A pod without a node does not: no node
 /// starts a pod whose claim is to be deleted. A pod that has ended does, as upstream: its node may not have
-/// let go of the volume yet.
+/// let go of the volume yet. One that its node is done with does not, whatever still holds the object.
 pub fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
     let key = ObjectKey::of(claim);
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     model::pod::node_name(pod).is_some()
+        && !is_done_with(pod)
         && claims_named_by(pod).iter().any(|(name, is_ephemeral)| {
             *name == key && (!is_ephemeral || meta::is_controlled_by(&claim.metadata, uid))
         })
+}
+
+/// True for a deleted pod whose node has taken everything down: it confirms the deletion after that, with no
+/// grace left. Where the deletion waits for what the pod owns, its claims among that, the object stays.
+/// One that was forced out gets there too, with its containers still running: its phase tells.
+fn is_done_with(pod: &Pod) -> bool {
+    meta::is_terminating(&pod.metadata)
+        && pod.metadata.deletion_grace_period_seconds == Some(0)
+        && model::pod::is_failed_or_succeeded(pod)
 }
 
 /// The picture in memory.
@@ -302,7 +312,9 @@ impl View {
         let old = self.pods.remove(key);
         let new = pod.map(PodEntry::new);
         let seen = |entry: &Option<PodEntry>| {
-            entry.as_ref().map(|entry| (entry.pod.metadata.uid.clone(), entry.is_scheduled()))
+            entry
+                .as_ref()
+                .map(|entry| (entry.pod.metadata.uid.clone(), entry.is_scheduled(), is_done_with(&entry.pod)))
         };
         let differs = seen(&old) != seen(&new);
         for (claim, _) in old.iter().flat_map(|entry| &entry.claims) {

@@ -14,7 +14,7 @@ use runtime::api::*;
 use tokio::sync::broadcast;
 
 /// The system's clock: these tests run in real time.
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -37,50 +37,50 @@ struct State {
 }
 
 /// The fake.
-pub struct Fake {
+pub(crate) struct Fake {
     state: Mutex<State>,
     events: broadcast::Sender<RuntimeEvent>,
 }
 
 impl Fake {
-    pub fn new() -> Fake {
+    pub(crate) fn new() -> Fake {
         Fake { state: Mutex::default(), events: broadcast::channel(4096).0 }
     }
 
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.state.lock().unwrap().calls.clone()
     }
 
     /// What `exec_sync` answers from now on.
-    pub fn set_exec_code(&self, code: i32) {
+    pub(crate) fn set_exec_code(&self, code: i32) {
         self.state.lock().unwrap().exec_code = code;
     }
 
     /// From now on containers end only when killed.
-    pub fn set_stubborn(&self) {
+    pub(crate) fn set_stubborn(&self) {
         self.state.lock().unwrap().stubborn = true;
     }
 
-    pub fn lose_image(&self, reference: &str) {
+    pub(crate) fn lose_image(&self, reference: &str) {
         self.state.lock().unwrap().missing_images.push(reference.to_owned());
     }
 
-    pub fn find_image(&self, reference: &str) {
+    pub(crate) fn find_image(&self, reference: &str) {
         self.state.lock().unwrap().missing_images.retain(|missing| missing != reference);
     }
 
     /// From now on no pull ends.
-    pub fn hang_pulls(&self) {
+    pub(crate) fn hang_pulls(&self) {
         self.state.lock().unwrap().hanging_pulls = true;
     }
 
     /// How many pulls there were.
-    pub fn pulls(&self) -> usize {
+    pub(crate) fn pulls(&self) -> usize {
         self.state.lock().unwrap().pulls
     }
 
     /// What is there when an agent dies between making the next try of a container and starting it.
-    pub fn leave_unstarted(&self, pod: &str, container: &str) {
+    pub(crate) fn leave_unstarted(&self, pod: &str, container: &str) {
         let mut config = self.config(pod, container).expect("it was made before");
         config.attempt += 1;
         let mut state = self.state.lock().unwrap();
@@ -96,13 +96,13 @@ impl Fake {
     }
 
     /// How many containers were made but not started.
-    pub fn unstarted(&self) -> usize {
+    pub(crate) fn unstarted(&self) -> usize {
         let state = self.state.lock().unwrap();
         state.containers.values().filter(|container| container.state == ContainerState::Created).count()
     }
 
     /// Containers that run, as `pod/container/attempt`.
-    pub fn running(&self) -> Vec<String> {
+    pub(crate) fn running(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
         let mut running: Vec<String> = state
             .containers
@@ -117,7 +117,7 @@ impl Fake {
         running
     }
 
-    pub fn config(&self, pod: &str, container: &str) -> Option<ContainerConfig> {
+    pub(crate) fn config(&self, pod: &str, container: &str) -> Option<ContainerConfig> {
         let state = self.state.lock().unwrap();
         state
             .containers
@@ -129,12 +129,12 @@ impl Fake {
             .map(|status| status.config.clone())
     }
 
-    pub fn sandboxes(&self) -> usize {
+    pub(crate) fn sandboxes(&self) -> usize {
         self.state.lock().unwrap().sandboxes.len()
     }
 
     /// Ends a container by itself.
-    pub fn exit(&self, pod: &str, container: &str, code: i32) {
+    pub(crate) fn exit(&self, pod: &str, container: &str, code: i32) {
         let id = {
             let state = self.state.lock().unwrap();
             let found = state.containers.iter().find(|(_, status)| {
@@ -329,13 +329,13 @@ impl Images for Fake {
 
 /// Gives out addresses one after the other.
 #[derive(Default)]
-pub struct FakeNetwork {
+pub(crate) struct FakeNetwork {
     pods: Mutex<BTreeMap<String, IpAddr>>,
     next: Mutex<u16>,
 }
 
 impl FakeNetwork {
-    pub fn attached(&self) -> usize {
+    pub(crate) fn attached(&self) -> usize {
         self.pods.lock().unwrap().len()
     }
 }

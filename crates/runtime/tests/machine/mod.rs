@@ -20,7 +20,7 @@ use runtime::native::NativeRuntime;
 use runtime::rootfs::Layers;
 
 /// Everything here is over within this, on a machine shared with others.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 struct SystemClock;
 
@@ -32,10 +32,10 @@ impl Clock for SystemClock {
 
 /// One image of one layer: busybox under all its names, with two users. An image id `sha256:user=NAME` is the
 /// same image with that `USER`.
-pub struct Busybox(PathBuf);
+pub(crate) struct Busybox(PathBuf);
 
 impl Busybox {
-    pub fn unpack(directory: &Path) -> Busybox {
+    pub(crate) fn unpack(directory: &Path) -> Busybox {
         let binary = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
         let binary = binary.expect("these tests need Debian's package busybox-static");
         for name in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
@@ -74,7 +74,7 @@ impl Layers for Busybox {
     }
 }
 
-pub struct Machine {
+pub(crate) struct Machine {
     pub directory: tempfile::TempDir,
     pub cluster: String,
     pub runtime: NativeRuntime,
@@ -84,7 +84,7 @@ pub struct Machine {
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl Machine {
-    pub fn new() -> Machine {
+    pub(crate) fn new() -> Machine {
         let directory = tempfile::tempdir().unwrap();
         let cluster = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let layers: Arc<dyn Layers> = Arc::new(Busybox::unpack(&directory.path().join("layer")));
@@ -92,44 +92,44 @@ impl Machine {
         Machine { directory, cluster, runtime, layers }
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.directory.path().join("r")
     }
 
     /// What a new agent process would have.
-    pub fn reopen(&self) -> NativeRuntime {
+    pub(crate) fn reopen(&self) -> NativeRuntime {
         open(&self.root(), &self.cluster, self.layers.clone())
     }
 
-    pub fn sandbox_config(&self) -> SandboxConfig {
+    pub(crate) fn sandbox_config(&self) -> SandboxConfig {
         sandbox_config()
     }
 
-    pub async fn sandbox(&self) -> SandboxId {
+    pub(crate) async fn sandbox(&self) -> SandboxId {
         self.runtime.run_sandbox(self.sandbox_config()).await.unwrap()
     }
 
-    pub fn config(&self, name: &str, script: &str) -> ContainerConfig {
+    pub(crate) fn config(&self, name: &str, script: &str) -> ContainerConfig {
         container_config(name, script, self.log_path(name))
     }
 
-    pub fn log_path(&self, name: &str) -> PathBuf {
+    pub(crate) fn log_path(&self, name: &str) -> PathBuf {
         self.directory.path().join("logs").join(format!("{name}.log"))
     }
 
     /// The text of a container's log, without times.
-    pub fn log(&self, name: &str) -> Vec<String> {
+    pub(crate) fn log(&self, name: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.log_path(name)).unwrap_or_default();
         text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
     }
 
-    pub async fn start(&self, sandbox: &SandboxId, config: ContainerConfig) -> ContainerId {
+    pub(crate) async fn start(&self, sandbox: &SandboxId, config: ContainerConfig) -> ContainerId {
         let id = self.runtime.create_container(sandbox, config).await.unwrap();
         self.runtime.start_container(&id).await.unwrap();
         id
     }
 
-    pub async fn run(&self, sandbox: &SandboxId, config: ContainerConfig) -> Exit {
+    pub(crate) async fn run(&self, sandbox: &SandboxId, config: ContainerConfig) -> Exit {
         let id = self.start(sandbox, config).await;
         ended(&self.runtime, &id).await
     }
@@ -145,7 +145,7 @@ impl Drop for Machine {
 }
 
 /// A pod that asks for nothing special.
-pub fn sandbox_config() -> SandboxConfig {
+pub(crate) fn sandbox_config() -> SandboxConfig {
     SandboxConfig {
         namespace: "default".to_owned(),
         name: "pod-0".to_owned(),
@@ -163,7 +163,7 @@ pub fn sandbox_config() -> SandboxConfig {
 }
 
 /// A container that runs a script.
-pub fn container_config(name: &str, script: &str, log_path: PathBuf) -> ContainerConfig {
+pub(crate) fn container_config(name: &str, script: &str, log_path: PathBuf) -> ContainerConfig {
     ContainerConfig {
         name: name.to_owned(),
         attempt: 0,
@@ -185,18 +185,18 @@ pub fn container_config(name: &str, script: &str, log_path: PathBuf) -> Containe
 }
 
 /// The layers that [`Busybox::unpack`] has put into a directory before.
-pub fn layers(directory: &Path) -> Arc<dyn Layers> {
+pub(crate) fn layers(directory: &Path) -> Arc<dyn Layers> {
     Arc::new(Busybox(directory.to_owned()))
 }
 
 /// Opens the runtime of a directory, as an agent does when it starts.
-pub fn open(root: &Path, cluster: &str, layers: Arc<dyn Layers>) -> NativeRuntime {
+pub(crate) fn open(root: &Path, cluster: &str, layers: Arc<dyn Layers>) -> NativeRuntime {
     let shim = PathBuf::from(env!("CARGO_BIN_EXE_shim"));
     NativeRuntime::new(root.to_owned(), cluster.to_owned(), layers, shim, Arc::new(SystemClock)).unwrap()
 }
 
 /// Waits for a container's end.
-pub async fn ended(runtime: &NativeRuntime, id: &ContainerId) -> Exit {
+pub(crate) async fn ended(runtime: &NativeRuntime, id: &ContainerId) -> Exit {
     let mut events = runtime.events();
     let wait = async {
         loop {
@@ -210,7 +210,7 @@ pub async fn ended(runtime: &NativeRuntime, id: &ContainerId) -> Exit {
 }
 
 /// Waits until something holds that nobody announces.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < DEADLINE, "{what} did not come to hold");
@@ -219,7 +219,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Everything on the machine that names a directory or a cluster: mounts, cgroups, processes.
-pub fn traces(directory: &Path, cluster: &str) -> Vec<String> {
+pub(crate) fn traces(directory: &Path, cluster: &str) -> Vec<String> {
     let place = directory.to_string_lossy().into_owned();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut found: Vec<String> =

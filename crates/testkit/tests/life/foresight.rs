@@ -24,8 +24,13 @@ impl Drop for Manifest {
     }
 }
 
-/// What `plan` says of a manifest, and whether nothing in it would be refused.
+/// What `plan` says of the first object of a manifest, and whether nothing in it would be refused.
 fn plan(space: &Space, manifest: &str, more: &[&str]) -> (Value, bool) {
+    let (planned, is_allowed) = plan_all(space, manifest, more);
+    (planned[0].clone(), is_allowed)
+}
+
+fn plan_all(space: &Space, manifest: &str, more: &[&str]) -> (Value, bool) {
     let file = Manifest::new(space, manifest);
     let path = file.0.display().to_string();
     let mut arguments = vec!["plan", "-n", &space.name, "-o", "json", "-f", &path];
@@ -33,7 +38,7 @@ fn plan(space: &Space, manifest: &str, more: &[&str]) -> (Value, bool) {
     let printed = space.cluster.ordinal(&arguments);
     let planned: Value = serde_json::from_str(&printed.stdout)
         .unwrap_or_else(|error| panic!("{error}: {} {}", printed.stdout, printed.stderr));
-    (planned[0].clone(), printed.success)
+    (planned, printed.success)
 }
 
 fn moves(planned: &Value) -> Vec<String> {
@@ -82,6 +87,21 @@ fn a_plan_foresees_what_then_happens_and_writes_nothing() {
 }
 
 #[test]
+fn a_plan_takes_the_namespace_that_its_file_makes_as_there() {
+    let Some(space) = Space::new() else { return };
+    let later = format!("{}-later", space.name);
+    let namespace = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {later}}}}}");
+    let manifest = set("w", 2, CLAIM, MOUNT);
+    let manifest = manifest.replacen("metadata: {", &format!("metadata: {{namespace: {later}, "), 1);
+    let (planned, is_allowed) = plan_all(&space, &format!("{namespace}\n---\n{manifest}\n"), &[]);
+    assert!(is_allowed, "{planned}");
+    assert_eq!(moves(&planned[1]), ["createPod w-0", "createPod w-1"]);
+    let (planned, is_allowed) = plan(&space, &manifest, &[]);
+    let message = planned["refused"]["message"].as_str().unwrap_or_default();
+    assert!(!is_allowed && message.contains(&format!("namespaces \"{later}\" not found")), "{planned}");
+}
+
+#[test]
 fn any_client_can_ask_for_a_plan() {
     let Some(space) = Space::new() else { return };
     let question = format!(
@@ -114,6 +134,8 @@ fn why_leads_from_the_set_to_the_cause() {
         at += chain[at..].find(line).unwrap_or_else(|| panic!("{line} is not told in its turn:\n{chain}"));
     }
     assert!(why("pod/w-0").contains("localhost:1/none:1"), "{}", why("pod/w-0"));
+    // The set runs without its Service, and is not as it should be.
+    space.wait("the missing Service is told", || why("sts/w").contains("note: the Service w that"));
     let unknown = space.cluster.ordinal(&["why", "sts/none", "-n", &space.name]);
     assert!(!unknown.success && unknown.stderr.contains("not found"), "{}", unknown.stderr);
 }

@@ -42,10 +42,6 @@ fn report(seed: u64, rule: &str, lines: &[String]) -> String {
     )
 }
 
-/// Seeds that are known to stand still and are yet to be mended. 49: a set that is deleted in the foreground
-/// while its claims go with its pods; a claim is protected while its pod is there, and the pod waits for it.
-const STAND_STILL: [u64; 1] = [49];
-
 #[test]
 fn whatever_fails_clusters_keep_every_rule_and_come_to_rest() {
     let seeds = from_environment("ORDINAL_SEEDS").unwrap_or(SEEDS);
@@ -58,9 +54,6 @@ fn whatever_fails_clusters_keep_every_rule_and_come_to_rest() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds {
                         return;
-                    }
-                    if STAND_STILL.contains(&seed) {
-                        continue;
                     }
                     let outcome = run(seed, Broken::Nothing);
                     if let Some(rule) = outcome.broken {

@@ -252,6 +252,35 @@ async fn a_claim_stays_until_its_running_pod_is_gone() {
 }
 
 #[tokio::test]
+async fn a_claim_does_not_wait_for_a_pod_that_its_node_is_done_with() {
+    let driver = Arc::new(Told::default());
+    let cluster = Cluster::start(vec![Arc::clone(&driver) as Arc<dyn Driver>]).await;
+    cluster.claim("data", "now").await;
+    cluster.until_bound(1).await;
+    // Held as a deletion in the foreground holds it, which waits for the claim that the pod owns.
+    let pod: k8s_openapi::api::core::v1::Pod = object(json!({
+        "metadata": { "name": "web", "namespace": "default", "finalizers": ["example.com/waits"] },
+        "spec": { "nodeName": "node-1", "containers": [{ "name": "app", "image": "app" }],
+            "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": "data" } }] },
+    }));
+    cluster.client.create(&pod).await.expect("the pod is made");
+    cluster.delete_claim("data").await;
+    let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    let deleted = cluster.client.delete::<k8s_openapi::api::core::v1::Pod>("default", "web", options);
+    deleted.await.expect("the pod is deleted");
+    // Forced out, its containers may still run: the claim stays while a later one is dealt with.
+    cluster.claim("later", "now").await;
+    cluster.until_bound(2).await;
+    assert_eq!(driver.volumes().len(), 2);
+    let live = cluster.client.get::<k8s_openapi::api::core::v1::Pod>("default", "web").await;
+    let mut ended = (*live.expect("the pod is held")).clone();
+    ended.status.get_or_insert_default().phase = Some("Succeeded".to_owned());
+    cluster.client.update_status(&ended).await.expect("its end is told");
+    cluster.until::<PersistentVolume>("its volume is gone", |volumes| volumes.len() == 1).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_hundred_claims_get_the_hundred_volumes_there_are_and_as_many_new_ones() {
     let driver = Arc::new(Told::default());
     let cluster = Cluster::start(vec![Arc::clone(&driver) as Arc<dyn Driver>]).await;
