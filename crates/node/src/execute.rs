@@ -216,9 +216,10 @@ impl Context {
             (Some(attached.namespace_path), attached.addresses)
         };
         let (hostname, full) = files::hostname(&view.pod, &self.config.cluster_domain);
-        self.write_files(view, &addresses, &hostname, full.as_deref())
-            .await
-            .map_err(|error| format!("write the pod's files: {error}"))?;
+        if self.runtime.has_files() {
+            let written = self.write_files(view, &addresses, &hostname, full.as_deref()).await;
+            written.map_err(|error| format!("write the pod's files: {error}"))?;
+        }
         let sysctls = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
         let config = SandboxConfig {
             namespace: view.namespace().to_owned(),

@@ -211,9 +211,13 @@ impl Context {
             env.insert(0, ("HOSTNAME".to_owned(), hostname));
         }
         let log_directory = self.log_directory(view).join(&container.name);
-        let directory = log_directory.clone();
-        let made = self.config.machine.run(move || std::fs::create_dir_all(directory)).await;
-        made.map_err(|error| failure("CreateContainerError", format!("make the log directory: {error}")))?;
+        if self.runtime.has_files() {
+            let directory = log_directory.clone();
+            let made = self.config.machine.run(move || std::fs::create_dir_all(directory)).await;
+            made.map_err(|error| {
+                failure("CreateContainerError", format!("make the log directory: {error}"))
+            })?;
+        }
         let mut labels = pod_labels(view);
         labels.insert("io.kubernetes.container.name".to_owned(), container.name.clone());
         labels.insert(LABEL_MESSAGE_FILE.to_owned(), message_file);
@@ -284,15 +288,17 @@ impl Context {
         }
         let message_directory = directory.join("containers").join(&container.name).join(attempt.to_string());
         let message_file = message_directory.join("termination-log");
-        let file = message_file.clone();
-        let make = move || {
-            std::fs::create_dir_all(message_directory)?;
-            std::fs::write(&file, b"")?;
-            // Whoever the container runs as writes its last words here.
-            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))
-        };
-        let made = self.config.machine.run(make).await;
-        made.map_err(|error| format!("make the termination message: {error}"))?;
+        if self.runtime.has_files() {
+            let file = message_file.clone();
+            let make = move || {
+                std::fs::create_dir_all(message_directory)?;
+                std::fs::write(&file, b"")?;
+                // Whoever the container runs as writes its last words here.
+                std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            };
+            let made = self.config.machine.run(make).await;
+            made.map_err(|error| format!("make the termination message: {error}"))?;
+        }
         let message_path = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
         let managed = [
             ("/etc/hosts", directory.join("hosts")),

@@ -18,6 +18,7 @@
 //! ```
 
 pub mod barrier;
+pub mod pacing;
 pub mod picture;
 pub mod queue;
 pub mod recorder;

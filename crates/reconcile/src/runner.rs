@@ -4,7 +4,8 @@
 //! One task owns the controller, so that there is no lock: it waits for one [`Wake`], applies it
 //! synchronously and then starts whatever work there is. Only carrying out a plan is asynchronous; at most
 //! [`EXECUTIONS_MAX`] are under way, never two for one key. After an execution its key is not decided about
-//! again before the view has seen what was written ([`crate::barrier`]).
+//! again before the view has seen what was written ([`crate::barrier`]), and after a long decision it rests
+//! ([`crate::pacing`]).
 //!
 //! The loop must never wait for anything but the next wake, and never look into plans.
 
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::Barrier;
+use crate::pacing::Rests;
 use crate::picture::Picture;
 use crate::queue::WorkQueue;
 
@@ -142,6 +144,7 @@ pub async fn run<C: Controller>(
         queue: WorkQueue::default(),
         barriers: HashMap::new(),
         parked: BTreeSet::new(),
+        rests: Rests::default(),
         executions: JoinSet::new(),
         keys: HashMap::new(),
     };
@@ -196,6 +199,8 @@ struct State<C: Controller> {
     barriers: HashMap<Key<C>, Barrier>,
     /// Keys that want work and are held back by their barrier.
     parked: BTreeSet<Key<C>>,
+    /// Keys whose last decision took long.
+    rests: Rests<Key<C>>,
     executions: JoinSet<Outcome>,
     /// The key of each execution; as many as there are executions.
     keys: HashMap<Id, Key<C>>,
@@ -237,6 +242,12 @@ impl<C: Controller> State<C> {
         while self.executions.len() < EXECUTIONS_MAX
             && let Some(key) = self.queue.pop(Instant::now())
         {
+            if let Some(until) = self.rests.until(&key, Instant::now()) {
+                self.queue.done(&key);
+                let rank = self.view.rank(&key);
+                self.queue.add_at(key, rank, until);
+                continue;
+            }
             if self.is_held(&key) {
                 self.queue.done(&key);
                 self.parked.insert(key);
@@ -256,7 +267,9 @@ impl<C: Controller> State<C> {
     }
 
     fn decide(&mut self, key: Key<C>) {
+        let began = Instant::now();
         let decision = self.controller.decide(&mut self.view, &key, self.clock.now());
+        self.rests.decided(&key, began, Instant::now());
         if let Some(pause) = decision.requeue_after {
             self.queue.add_at(key.clone(), self.view.rank(&key), Instant::now() + pause);
         }

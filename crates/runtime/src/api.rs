@@ -333,6 +333,12 @@ pub trait Runtime: Send + Sync + 'static {
         true
     }
 
+    /// False where containers are only values, which read and write no files: what is made for them alone
+    /// (`/etc/hosts`, logs, last words) need not be made. At scale that is most of what a node would do.
+    fn has_files(&self) -> bool {
+        true
+    }
+
     /// Everything that happens from now on. Every subscriber gets every event; one that falls behind by
     /// more than a few thousand misses some and must list.
     fn events(&self) -> tokio::sync::broadcast::Receiver<RuntimeEvent>;

@@ -2,8 +2,7 @@
 //!
 //! Read next: `script.rs`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,8 +21,8 @@ use crate::api::{
     RuntimeEvent, SandboxConfig, SandboxId, SandboxStatus, Session, Streams,
 };
 
-/// Events that a subscriber may fall behind: four for each of ten thousand containers.
-const EVENTS_MAX: usize = 40_000;
+/// Events that a subscriber may fall behind; who falls behind further lists anew.
+const EVENTS_MAX: usize = 4_096;
 /// Label that overrides the image's script, in the same words: `crash:3s`.
 const LABEL: &str = "sim.ordinal.dev/script";
 
@@ -48,7 +47,11 @@ struct Inner {
 struct State {
     count: u64,
     sandboxes: BTreeMap<SandboxId, SandboxStatus>,
+    /// The ready sandbox of each attempt at a pod, by the pod's uid.
+    ready: HashMap<(String, u32), SandboxId>,
     containers: BTreeMap<ContainerId, Entry>,
+    /// Containers of each sandbox.
+    of_sandbox: HashMap<SandboxId, BTreeSet<ContainerId>>,
     /// What will happen when, in order; the count keeps equal moments apart.
     agenda: BTreeMap<(Instant, u64), (ContainerId, i32)>,
     scripts: HashMap<(String, String), Script>,
@@ -60,6 +63,8 @@ struct Entry {
     script: Script,
     pod_uid: String,
     over: Option<watch::Sender<bool>>,
+    /// What is on the agenda about it.
+    planned: Vec<(Instant, u64)>,
 }
 
 impl SimulatedRuntime {
@@ -147,6 +152,9 @@ impl Inner {
         state.count += 1;
         let at = (Instant::now() + after, state.count);
         state.agenda.insert(at, (id.clone(), code));
+        if let Some(entry) = state.containers.get_mut(id) {
+            entry.planned.push(at);
+        }
         self.changed.notify_one();
     }
 
@@ -166,8 +174,10 @@ impl Inner {
         if let Some(over) = entry.over.take() {
             over.send_replace(true);
         }
-        let pod_uid = entry.pod_uid.clone();
-        state.agenda.retain(|_, (other, _)| other != id);
+        let (pod_uid, planned) = (entry.pod_uid.clone(), std::mem::take(&mut entry.planned));
+        for at in planned {
+            state.agenda.remove(&at);
+        }
         drop(state);
         let _ = self.events.send(RuntimeEvent::Exited { container: id.clone(), pod_uid, exit });
     }
@@ -215,6 +225,10 @@ impl Runtime for SimulatedRuntime {
         false
     }
 
+    fn has_files(&self) -> bool {
+        false
+    }
+
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
         self.inner.events.subscribe()
     }
@@ -222,14 +236,13 @@ impl Runtime for SimulatedRuntime {
     async fn run_sandbox(&self, config: SandboxConfig) -> Result<SandboxId, RuntimeError> {
         let created_at = self.inner.clock.now();
         let mut state = self.inner.state();
-        let same = |status: &&SandboxStatus| {
-            status.ready && status.config.uid == config.uid && status.config.attempt == config.attempt
-        };
-        if let Some(status) = state.sandboxes.values().find(same) {
-            return Ok(status.id.clone());
+        let attempt = (config.uid.clone(), config.attempt);
+        if let Some(id) = state.ready.get(&attempt) {
+            return Ok(id.clone());
         }
         state.count += 1;
         let id = SandboxId(format!("{:064x}", state.count));
+        state.ready.insert(attempt, id.clone());
         let status = SandboxStatus { id: id.clone(), config, ready: true, created_at };
         state.sandboxes.insert(id.clone(), status);
         Ok(id)
@@ -238,11 +251,15 @@ impl Runtime for SimulatedRuntime {
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<(), RuntimeError> {
         let containers: Vec<ContainerId> = {
             let mut state = self.inner.state();
-            if let Some(sandbox) = state.sandboxes.get_mut(id) {
+            let State { sandboxes, ready, of_sandbox, .. } = &mut *state;
+            if let Some(sandbox) = sandboxes.get_mut(id) {
                 sandbox.ready = false;
+                let attempt = (sandbox.config.uid.clone(), sandbox.config.attempt);
+                if ready.get(&attempt) == Some(id) {
+                    ready.remove(&attempt);
+                }
             }
-            let of_sandbox = state.containers.values().filter(|entry| entry.status.sandbox == *id);
-            of_sandbox.map(|entry| entry.status.id.clone()).collect()
+            of_sandbox.get(id).into_iter().flatten().cloned().collect()
         };
         for container in containers {
             self.inner.end(&container, 137, false);
@@ -253,7 +270,9 @@ impl Runtime for SimulatedRuntime {
     async fn remove_sandbox(&self, id: &SandboxId) -> Result<(), RuntimeError> {
         self.stop_sandbox(id).await?;
         let mut state = self.inner.state();
-        state.containers.retain(|_, entry| entry.status.sandbox != *id);
+        for container in state.of_sandbox.remove(id).unwrap_or_default() {
+            state.containers.remove(&container);
+        }
         state.sandboxes.remove(id);
         Ok(())
     }
@@ -285,7 +304,9 @@ impl Runtime for SimulatedRuntime {
             created_at,
             pid: None,
         };
-        state.containers.insert(id.clone(), Entry { status, script, pod_uid: pod.uid, over: None });
+        state.of_sandbox.entry(sandbox.clone()).or_default().insert(id.clone());
+        let entry = Entry { status, script, pod_uid: pod.uid, over: None, planned: Vec::new() };
+        state.containers.insert(id.clone(), entry);
         Ok(id)
     }
 
@@ -313,15 +334,11 @@ impl Runtime for SimulatedRuntime {
             return Ok(());
         }
         entry.status.state = ContainerState::Running { started_at };
-        let (pod_uid, log) = (entry.pod_uid.clone(), entry.status.config.log_path.clone());
+        let pod_uid = entry.pod_uid.clone();
         if let Some((after, code)) = script.ends {
             self.inner.plan_end(&mut state, id, after, code);
         }
         drop(state);
-        // Only where somebody made the directory for it: at scale a simulated node writes no files.
-        if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(&log) {
-            let _ = writeln!(file, "{started_at} stdout F simulated");
-        }
         let _ = self.inner.events.send(RuntimeEvent::Started { container: id.clone(), pod_uid });
         Ok(())
     }
@@ -352,7 +369,12 @@ impl Runtime for SimulatedRuntime {
 
     async fn remove_container(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         self.inner.end(id, 137, false);
-        self.inner.state().containers.remove(id);
+        let mut state = self.inner.state();
+        if let Some(entry) = state.containers.remove(id)
+            && let Some(siblings) = state.of_sandbox.get_mut(&entry.status.sandbox)
+        {
+            siblings.remove(id);
+        }
         Ok(())
     }
 

@@ -152,6 +152,10 @@ impl Runtime for Watched {
         self.inner.has_network()
     }
 
+    fn has_files(&self) -> bool {
+        self.inner.has_files()
+    }
+
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
         self.inner.events()
     }

@@ -101,17 +101,20 @@ pub(crate) fn reap_any() -> rustix::io::Result<Option<(rustix::process::Pid, rus
     rustix::process::wait(options)
 }
 
-/// Lets go of the program text that only starting needed; what is still used is mapped again when touched.
-/// Only executable mappings of files: those are never written, so nothing can be lost.
+/// Lets go of the program text, constants and relocations that only starting needed; what is still used is
+/// mapped again when touched. Only mappings that are never written, so nothing can be lost: executable ones,
+/// and the read-only beginnings of files. What follows a file's text may have been relocated, and is left.
 pub(crate) fn release_code() {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-    for line in maps.lines().filter(|line| line.contains(" r-xp ") && line.contains(" /")) {
+    let is_unwritten =
+        |line: &&str| line.contains(" /") && (line.contains(" r-xp ") || line.contains(" r--p 00000000 "));
+    for line in maps.lines().filter(is_unwritten) {
         let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-')) else {
             continue;
         };
         let bounds = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16));
         let (Ok(from), Ok(to)) = bounds else { continue };
-        #[expect(unsafe_code, reason = "no safe wrapper gives back mapped text")]
+        #[expect(unsafe_code, reason = "no safe wrapper gives back mapped files")]
         // SAFETY: the range is a private, never written mapping of a file; dropping its pages changes no
         // content, they are read from the file again when touched.
         unsafe {
