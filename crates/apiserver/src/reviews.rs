@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::authz::{self, Attributes};
 use crate::codec;
-use crate::request::{Address, Context, FieldValidation, WriteOptions};
+use crate::pipeline::intake;
+use crate::request::{Address, Context, FieldValidation, Input, WriteOptions};
 
 /// The question with its answer.
 pub(crate) async fn answer(
@@ -82,6 +83,8 @@ async fn write(
         field_manager: "ordinal-plan".to_owned(),
         assumes_namespace,
     };
+    // Said first, and as of a new object: a patch would be complained about whole.
+    intake::accept(cx, set.kind, Input::from(manifest.clone()), &options)?;
     let applied = Box::pin(api.apply(cx, set, manifest, &options)).await?;
     Ok(Change::Write { set: codec::value(&applied.after)?, is_new: applied.before.is_none() })
 }

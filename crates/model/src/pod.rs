@@ -31,22 +31,22 @@ pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
     ready.last_transition_time.as_ref().map(|time| time.0)
 }
 
-/// True when the pod is ready, or its status tells that it was: the condition turned later than a node that
-/// starts a pod first writes it. In doubt (a node that is slow to write) the answer is yes.
+/// True when the pod is ready, or its status tells that it was: the condition has turned since the pod was
+/// started. The node writes it first with the moment of the start, and later with a later one. Where a status
+/// does not say when the pod was started, a condition that turned soon after the pod was made is taken for
+/// the first one. In doubt the answer is yes.
 pub fn has_been_ready(pod: &Pod) -> bool {
     let Some(ready) = condition(pod, "Ready") else { return false };
     if ready.status == "True" {
         return true;
     }
-    let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
-    let Some(started) = started.or(pod.metadata.creation_timestamp.as_ref()) else { return true };
-    // Times are whole seconds, and the condition is first written in the second the pod is started, or the
-    // next.
+    let turned = ready.last_transition_time.as_ref().map(|time| time.0);
+    if let Some(started) = pod.status.as_ref().and_then(|status| status.start_time.as_ref()) {
+        return turned.is_some_and(|turned| turned != started.0);
+    }
+    let Some(made) = pod.metadata.creation_timestamp.as_ref() else { return true };
     let first_written = SignedDuration::from_secs(2);
-    ready
-        .last_transition_time
-        .as_ref()
-        .is_some_and(|turned| turned.0.duration_since(started.0) > first_written)
+    turned.is_some_and(|turned| turned.duration_since(made.0) > first_written)
 }
 
 /// True when the pod's phase is Running and it is ready.
@@ -95,8 +95,10 @@ pub fn node_name(pod: &Pod) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
+
+    use super::*;
 
     fn pod(phase: &str, ready: &str, since: &str) -> Pod {
         serde_json::from_value(json!({
@@ -139,5 +141,20 @@ mod tests {
         assert!(!is_available(&pod, 10, at("2026-01-01T00:00:09.999Z")));
         assert!(is_available(&pod, 10, at("2026-01-01T00:00:10Z")));
         assert_eq!(available_from(&pod, 10), Some(at("2026-01-01T00:00:10Z")));
+    }
+
+    #[test]
+    fn a_condition_that_turned_after_the_start_tells_that_a_pod_was_ready() {
+        let (start, later) = ("2026-01-01T00:00:05Z", "2026-01-01T00:00:06Z");
+        let pod = |turned: &str, ready: &str| {
+            let mut pod = pod("Running", ready, turned);
+            let started: Timestamp = start.parse().expect("a time");
+            pod.status.get_or_insert_default().start_time = Some(Time(started));
+            pod
+        };
+        assert!(has_been_ready(&pod(start, "True")));
+        assert!(!has_been_ready(&pod(start, "False")), "it has not been ready since the start");
+        assert!(has_been_ready(&pod(later, "False")), "it was, however shortly");
+        assert!(!has_been_ready(&Pod::default()), "it was never started");
     }
 }

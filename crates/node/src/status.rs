@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, HostIP, PodCondition, PodIP, PodSpec, PodStatus,
@@ -266,15 +266,22 @@ fn conditions(
         |kind: &str| view.written.conditions.iter().flatten().find(|condition| condition.type_ == kind);
     let make = |kind: &str, verdict: Verdict| {
         let status = if verdict.is_true { "True" } else { "False" };
-        let since = previous(kind)
+        let previous = previous(kind);
+        let since = previous
             .filter(|condition| condition.status == status)
             .and_then(|condition| condition.last_transition_time.clone());
+        let turned = match previous {
+            // What does not hold at first has not held since the pod was started. `pod::has_been_ready` reads
+            // it so, and what held for less than a second has still held.
+            None if !verdict.is_true => view.start_time,
+            _ => now.max(view.start_time.saturating_add(SignedDuration::from_secs(1)).unwrap_or(now)),
+        };
         PodCondition {
             type_: kind.to_owned(),
             status: status.to_owned(),
             reason: verdict.reason,
             message: verdict.message,
-            last_transition_time: Some(since.unwrap_or(Time(now))),
+            last_transition_time: Some(since.unwrap_or(Time(turned))),
             last_probe_time: None,
             observed_generation: generation,
         }

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// Exit codes, as `--help` shows them.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 failed, the message says what to do next; 2 the command line is wrong, or plan found \
-a change that would be refused; 3 no cluster runs in the data directory (status, plan, why; for down that is \
-no failure).
+Exit codes: 0 done; 1 failed, the message says what to do next; 2 plan found a change that would be refused; \
+3 no cluster runs in the data directory (status, plan, why; for down that is \
+no failure); 64 the command line is wrong.
 
 Colours are left out when NO_COLOR is set or the output is no terminal.";
 
@@ -201,6 +201,10 @@ pub(crate) struct NotRunning(pub(crate) String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0} of the planned changes would be refused")]
 pub(crate) struct WouldBeRefused(pub(crate) usize);
+
+/// The exit code for a command line that is wrong: `EX_USAGE` of `sysexits.h`. Not clap's 2, which is what a
+/// plan says of a refusal.
+pub(crate) const WRONG_COMMAND_LINE: u8 = 64;
 
 /// The exit code for an error.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {

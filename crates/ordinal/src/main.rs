@@ -39,7 +39,17 @@ fn main() -> ExitCode {
     if runtime::native::is_shim(&arguments) {
         return runtime::native::shim_main(&arguments);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(cli::WRONG_COMMAND_LINE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
     output::start_logging(cli.verbose);
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

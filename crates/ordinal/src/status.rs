@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use model::clock::Clock;
 use model::stateful_set::{ExtendedStatefulSet, Ordinals};
 use model::{duration, ordinal, pod};
+use serde_json::json;
 
 use crate::cli::StatusArguments;
 use crate::clock::SystemClock;
@@ -132,12 +133,11 @@ fn row(
         .creation_timestamp
         .as_ref()
         .map_or_else(|| "-".to_owned(), |created| duration::human(duration::seconds_between(created.0, now)));
-    let phase = if pod.metadata.deletion_timestamp.is_some() { "Terminating" } else { pod::phase(pod) };
     vec![
         ordinal.to_string(),
         pod.metadata.name.clone().unwrap_or_default(),
         ready,
-        phase.to_owned(),
+        apiserver::kinds::pod_status(&json!(pod)),
         restarts.to_string(),
         revision(set, pod),
         claim_name,

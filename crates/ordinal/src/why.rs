@@ -134,7 +134,9 @@ fn next(plan: &Plan) -> String {
     for step in plan.steps.iter().take(WARNINGS_SHOWN_MAX) {
         let _ = writeln!(text, "next: {step}");
     }
-    if let Some(pause) = plan.requeue_after {
+    if plan.steps.is_empty() && plan.waiting_on.is_empty() {
+        text.push_str("nothing is waited for: all is as the set says\n");
+    } else if let Some(pause) = plan.requeue_after {
         let _ = writeln!(
             text,
             "next: looked at again in {} s, or when something changes",
@@ -142,8 +144,6 @@ fn next(plan: &Plan) -> String {
         );
     } else if plan.steps.is_empty() && !plan.waiting_on.is_empty() {
         text.push_str("next: goes on as soon as that changes\n");
-    } else if plan.steps.is_empty() {
-        text.push_str("nothing is waited for: all is as the set says\n");
     }
     text
 }

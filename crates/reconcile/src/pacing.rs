@@ -1,9 +1,9 @@
 //! Rests between decisions that take long, so that deciding never fills a core.
 //!
-//! A decision usually looks at what changed and is a matter of microseconds. While thousands of objects of one
-//! owner change at once it has to look at all of them, for each few that changed; deciding a little later sees
-//! more changes at once and costs no more. So a key rests after a decision in proportion to what the decision
-//! took. What is quick never rests. Nothing here may sleep or read a clock.
+//! A decision usually looks at what changed and is a matter of microseconds. While thousands of objects of
+//! one owner change at once it has to look at all of them, for each few that changed; deciding a little later
+//! sees more changes at once and costs no more. So a key rests after a decision in proportion to what the
+//! decision took. What is quick never rests. Nothing here may sleep or read a clock.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -51,6 +51,8 @@ use model::read;
 
 use crate::kind::Kind;
 
+pub use pod_row::pod_status;
+
 /// Every built-in kind, in the order in which discovery lists them.
 pub fn all() -> Vec<&'static Kind> {
     vec![

@@ -34,6 +34,11 @@ pub(crate) fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// The STATUS cell of a pod.
+pub fn pod_status(pod: &Value) -> String {
+    Picture::of(pod).status
+}
+
 fn gates(pod: &Value) -> String {
     let gates = pod.list("spec.readinessGates");
     if gates.is_empty() {

@@ -1,16 +1,17 @@
 //! The conditions of a set: whether it is available, and whether it is getting on. Pure.
 //!
 //! Both say what a plan waits for, in the plan's own words, so that `kubectl describe`, `why` and the
-//! controller never tell different stories. `Available` is true while every wanted replica is; `Progressing`
-//! is false only when something has to be mended before the set can go on. Conditions of others stay.
+//! controller never tell different stories. `Available` is true while every wanted replica is, and during a
+//! rolling update while no more are away than it may take at once; `Progressing` is false only when something
+//! has to be mended before the set can go on. Conditions of others stay.
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetCondition, StatefulSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::claims::ClaimNotReady;
-use super::decision::{ClaimWrite, Plan, PodWrite, Step};
-use super::rollout::Strategy;
+use super::decision::{ClaimWrite, DeleteReason, Plan, PodWrite, Step};
+use super::rollout::{self, Strategy};
 use super::waiting::{NotReady, WaitingOn};
 use model::stateful_set::replicas;
 
@@ -82,8 +83,13 @@ fn is_ours(condition: &StatefulSetCondition) -> bool {
 fn available(set: &StatefulSet, plan: &Plan, status: &StatefulSetStatus) -> Said {
     let wanted = replicas(set);
     let available = status.available_replicas.unwrap_or_default().min(wanted);
-    let holds = available == wanted && !plan.waiting_on.iter().any(is_about_a_missing_pod);
+    let enough = wanted - unavailable_by_update(set, status, wanted);
+    let holds = available >= enough && !plan.waiting_on.iter().any(is_about_a_missing_pod);
     let mut message = format!("{available} of {wanted} replicas are available");
+    if holds && available < wanted {
+        message = format!("{message}, as many as the update strategy asks for during the update");
+        return Said { kind: AVAILABLE, holds, reason: "MinimumReplicasAvailable", message };
+    }
     let reason = match plan.waiting_on.first().filter(|_| !holds) {
         Some(waiting) => {
             message = format!("{message}; waiting for {waiting}");
@@ -93,6 +99,21 @@ fn available(set: &StatefulSet, plan: &Plan, status: &StatefulSetStatus) -> Said
         None => "ReplicasUnavailable",
     };
     Said { kind: AVAILABLE, holds, reason, message }
+}
+
+/// How many replicas a rolling update that is under way may take away at once: they make the set no less
+/// available than it was asked to be. The last one that is left never counts among them.
+fn unavailable_by_update(set: &StatefulSet, status: &StatefulSetStatus, wanted: i32) -> i32 {
+    let partition = rollout::partition(set).unwrap_or_default();
+    let is_under_way = match partition {
+        0 => status.update_revision != status.current_revision,
+        partition => status.updated_replicas.unwrap_or_default() < wanted.saturating_sub(partition),
+    };
+    if Strategy::of(set) != Strategy::RollingUpdate || !is_under_way {
+        return 0;
+    }
+    let most = i32::try_from(rollout::max_unavailable(set, wanted)).unwrap_or(i32::MAX);
+    most.min(wanted - 1).max(0)
 }
 
 /// Pods that are too many may make up for the number of available ones, but not for a pod that is missing.
@@ -106,6 +127,11 @@ fn is_about_a_missing_pod(waiting: &WaitingOn) -> bool {
 fn progressing(set: &StatefulSet, plan: &Plan, status: &StatefulSetStatus) -> Said {
     let said = |holds, reason, message| Said { kind: PROGRESSING, holds, reason, message };
     let is_recreating = Strategy::of(set) == Strategy::Recreate;
+    let is_broken = |step: &&Step| matches!(step.write, PodWrite::Delete { why: DeleteReason::Broken, .. });
+    if let Some(step) = plan.steps.iter().find(is_broken) {
+        let message = format!("pod {} is replaced at once: it is outdated and was never ready", step.pod);
+        return said(true, "ReplacingBrokenPods", message);
+    }
     if let Some(waiting) = plan.waiting_on.first() {
         let holds = !has_to_be_mended(waiting);
         let reason = if is_recreating && holds { "RecreateInProgress" } else { reason_of(waiting) };

@@ -216,6 +216,12 @@ impl Writer {
                 if !(is_for_its_state && matches!(&done, Err(status) if status.is_conflict())) {
                     self.tell_of_pod("delete", &pod, &done);
                 }
+                if why == DeleteReason::Broken && done.is_ok() {
+                    let message = format!(
+                        "Pod {pod} is replaced at once: it is not at the update revision and was never ready"
+                    );
+                    self.tell(EventKind::Normal, "ReplacedBroken", message);
+                }
                 match done {
                     Err(status)
                         if status.is_not_found()

@@ -27,6 +27,7 @@ use super::decision::Notice;
 use super::memory::Memory;
 use super::repair::{self, Checked};
 use super::revisions;
+use super::rollout::is_primary;
 use super::sameness::Sameness;
 use super::services::{Governing, Services};
 use super::settled::Settled;
@@ -555,14 +556,16 @@ impl<'a> SetView<'a> {
     /// The members of which nothing has to be done, nor anything be waited for, at this revision.
     pub fn settled(&self, update: &str, now: Timestamp) -> Ref<'a, Settled> {
         let min_ready_seconds = min_ready_seconds(&self.entry.set);
+        let extra = self.entry.extra.as_ref().ok();
+        let primary_label = extra.and_then(|extra| extra.primary_label.as_ref());
         let is_settled = |ordinal: i32| {
-            let pod = self.pods.members.get(&ordinal);
-            pod.is_some_and(|pod| {
+            self.pods.members.get(&ordinal).is_some_and(|pod| {
                 pod.revision() == update
                     && pod.is_healthy(min_ready_seconds, now)
                     && pod.is_created
                     && self.entry.ordinals.contains(ordinal)
                     && !pod.is_specified_for_deletion()
+                    && !is_primary(primary_label, pod)
                     && self.checked(pod).is_as_wanted(update)
             })
         };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
 
@@ -278,15 +278,21 @@ fn why_container_not_ready(container: &ContainerStatus) -> Option<NotReady> {
     Some(NotReady::ContainerNotReady { container: name })
 }
 
+/// Times as people read them: whole seconds, rounded up so that what is announced has not come yet then.
+fn second(time: Timestamp) -> Timestamp {
+    let round = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+    time.round(round).unwrap_or(time)
+}
+
 impl fmt::Display for WaitingOn {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WaitingOn::PodNotReady { pod, since, detail } => {
                 write!(formatter, "pod {pod} to be ready: {detail}")?;
-                since.map_or(Ok(()), |since| write!(formatter, ", since {since}"))
+                since.map_or(Ok(()), |since| write!(formatter, ", since {}", second(since)))
             }
             WaitingOn::PodNotAvailable { pod, until: Some(until) } => {
-                write!(formatter, "pod {pod} to be available, at {until} if it stays ready")
+                write!(formatter, "pod {pod} to be available, at {} if it stays ready", second(*until))
             }
             WaitingOn::PodNotAvailable { pod, until: None } => {
                 write!(formatter, "pod {pod} to be available; it does not say since when it is ready")
@@ -321,9 +327,11 @@ impl fmt::Display for WaitingOn {
                 write!(formatter, "the name {pod} to be free: the pod of that name is not the set's")
             }
             WaitingOn::BackOff { pod, failures, until } => {
+                let until = second(*until);
                 write!(formatter, "pod {pod} to be replaced at {until}: {failures} before it ended too")
             }
             WaitingOn::Primary { pod, until } => {
+                let until = second(*until);
                 write!(formatter, "another pod to become primary in place of {pod}, until {until}")
             }
             WaitingOn::Paused => formatter.write_str("the rolling update to be resumed: it is paused"),
@@ -340,12 +348,9 @@ impl fmt::Display for NotReady {
             NotReady::VolumeNotBound { claim, message } => {
                 write!(formatter, "its claim {claim} is not bound ({message})")
             }
-            NotReady::ContainerWaiting { container, reason, restarts, .. } => {
-                write!(formatter, "container {container} waits ({reason}")?;
-                match restarts {
-                    0 => formatter.write_str(")"),
-                    times => write!(formatter, ", restarted {times} times)"),
-                }
+            // Not how often it was started again: a condition would be written anew each time.
+            NotReady::ContainerWaiting { container, reason, .. } => {
+                write!(formatter, "container {container} waits ({reason})")
             }
             NotReady::ContainerTerminated { container, exit_code } => {
                 write!(formatter, "container {container} ended with code {exit_code}")

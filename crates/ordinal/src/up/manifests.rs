@@ -4,7 +4,9 @@
 //! merge patch, in which what was applied before and is left out now is removed. Where that makes no
 //! difference nothing is written.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use apiserver::Api;
@@ -18,16 +20,15 @@ use crate::output;
 /// Largest manifest: what fits one request, many times over.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
-/// Reads every object of these files.
+/// Reads every object of these files; `-` is the standard input.
 pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for path in paths {
         let name = path.display();
-        let size = std::fs::metadata(path).with_context(|| format!("read the manifest {name}"))?.len();
-        if size > MANIFEST_BYTES_MAX {
+        let text = text_of(path).with_context(|| format!("read the manifest {name}"))?;
+        if text.len() as u64 > MANIFEST_BYTES_MAX {
             bail!("the manifest {name} is larger than {} MiB", MANIFEST_BYTES_MAX >> 20);
         }
-        let text = std::fs::read_to_string(path).with_context(|| format!("read the manifest {name}"))?;
         let documents: Vec<Value> =
             serde_saphyr::from_multiple(&text).with_context(|| format!("read the manifest {name}"))?;
         for document in documents {
@@ -35,6 +36,15 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
         }
     }
     Ok(objects)
+}
+
+/// At most one byte more than a manifest may have.
+fn text_of(path: &Path) -> std::io::Result<String> {
+    let file: Box<dyn Read> =
+        if path == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(File::open(path)?) };
+    let mut text = String::new();
+    file.take(MANIFEST_BYTES_MAX + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn flatten(document: Value, objects: &mut Vec<Value>) -> Result<()> {

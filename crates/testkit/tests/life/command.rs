@@ -162,7 +162,7 @@ fn exit_codes_are_as_help_says() {
     let place = Place::new();
     assert_eq!(place.run(&["status"]).code, Some(3));
     assert_eq!(place.run(&["down"]).code, Some(0), "no cluster is no failure");
-    assert_eq!(place.run(&["up", "--no-such-flag"]).code, Some(2));
+    assert_eq!(place.run(&["up", "--no-such-flag"]).code, Some(64));
     assert_eq!(place.run(&["status", "deployment/x"]).code, Some(3), "there is no cluster to ask");
     assert_eq!(place.run(&["image", "import", "/nofile.tar"]).code, Some(1));
     let help = ended({
@@ -172,7 +172,7 @@ fn exit_codes_are_as_help_says() {
     });
     assert_eq!(help.code, Some(0));
     let text = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    for words in ["0 done", "1 failed", "2 the command line is wrong", "3 no cluster"] {
+    for words in ["0 done", "1 failed", "2 plan found", "3 no cluster", "64 the command line"] {
         assert!(text.contains(words), "{words} in {text}");
     }
     let mut up = place.up(&[]);

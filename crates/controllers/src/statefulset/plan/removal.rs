@@ -108,7 +108,12 @@ impl<'a> Sync<'a> {
                 && self.ordinals.contains(other.ordinal)
                 && other.is_healthy(self.min_ready_seconds, self.now)
         };
-        if self.settled.count() == 0 && !self.pods.values().copied().any(|other| is_successor(&other)) {
+        let mut successors = self.pods.values().copied().filter(|other| is_successor(other)).peekable();
+        if self.settled.count() == 0 && successors.peek().is_none() {
+            return false;
+        }
+        // Another one has taken over already; the label of this one is late or not its holder's to remove.
+        if successors.any(|other| is_primary(self.extra.primary_label.as_ref(), other)) {
             return false;
         }
         let until = self.plan.memory.primary_until(pod.uid(), self.now);
