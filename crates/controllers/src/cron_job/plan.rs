@@ -15,6 +15,9 @@ use super::timing::{Due, Timing};
 use super::view::{CronJobView, Told};
 use crate::writes::Named;
 
+/// A time of UTC as mail has it.
+const RFC_1123: &str = "%a, %d %b %Y %H:%M:%S +0000";
+
 /// What to do, in this order.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
@@ -124,6 +127,14 @@ fn start(view: &CronJobView<'_>, plan: &mut Plan, due: Due) {
     if is_made || plan.status.last_schedule_time == Some(Time(due.at)) {
         if is_made {
             plan.status.last_schedule_time = Some(Time(due.at));
+        }
+        return;
+    }
+    if due.is_too_late {
+        if plan.noted.missed != Some(due.at) {
+            let text = format!("Missed scheduled time to start a job: {}", due.at.strftime(RFC_1123));
+            plan.events.push((EventKind::Warning, "MissSchedule", text));
+            plan.noted.missed = Some(due.at);
         }
         return;
     }

@@ -28,6 +28,8 @@ pub struct Timing {
 pub struct Due {
     /// Which.
     pub at: Timestamp,
+    /// More time has passed since than its job may be late.
+    pub is_too_late: bool,
     /// So many were missed before it that something must be wrong.
     pub is_one_of_many: bool,
 }
@@ -46,14 +48,14 @@ impl Timing {
         })
     }
 
-    /// The last moment that has come and has no job yet; earlier ones are passed over, and so are those that
-    /// it is too late for.
+    /// The last moment that has come and has no job yet; earlier ones are passed over.
     pub fn due(&self, now: Timestamp) -> Option<Due> {
+        let at = self.schedule.last(&self.zone, self.since, now)?;
         let earliest = self.starting_deadline.and_then(|deadline| now.checked_sub(deadline).ok());
         let since = earliest.map_or(self.since, |earliest| earliest.max(self.since));
-        let at = self.schedule.last(&self.zone, since, now)?;
         let missed = self.schedule.count(&self.zone, since, now, MISSED_MAX + 1);
-        Some(Due { at, is_one_of_many: missed > MISSED_MAX })
+        let is_too_late = earliest.is_some_and(|earliest| at < earliest);
+        Some(Due { at, is_too_late, is_one_of_many: missed > MISSED_MAX })
     }
 
     /// How long it is until the next moment, counted from the last that has come.

@@ -30,6 +30,8 @@ pub enum Event {
 pub struct Told {
     /// The moment whose job was not started.
     pub skipped: Option<Timestamp>,
+    /// The moment that it is too late for.
+    pub missed: Option<Timestamp>,
     /// Uids of jobs that somebody else made; those that are gone are forgotten.
     pub strangers: BTreeSet<String>,
 }

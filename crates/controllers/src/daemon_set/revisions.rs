@@ -62,8 +62,10 @@ pub fn choose<'a>(view: &SetView<'a>) -> Revisions<'a> {
     let mut all: Vec<&ControllerRevision> = view.revisions.values().map(|one| &**one).collect();
     all.sort_by_key(|one| (one.revision.unwrap_or_default(), one.metadata.name.clone()));
     let newest = all.last().and_then(|one| one.revision).unwrap_or_default();
+    // People can write any number there.
+    let next = newest.saturating_add(1);
     let Some(at) = all.iter().rposition(|one| one.data.0 == data) else {
-        let new = new(set, data, newest + 1);
+        let new = new(set, data, next);
         let hash = hash_of(&new).to_owned();
         return Revisions { hash, write: Some(Write::Create(Box::new(new))), old: all };
     };
@@ -71,7 +73,7 @@ pub fn choose<'a>(view: &SetView<'a>) -> Revisions<'a> {
     let write = (present.revision.unwrap_or_default() < newest).then(|| Write::Raise {
         name: present.metadata.name.clone().unwrap_or_default(),
         resource_version: present.metadata.resource_version.clone().unwrap_or_default(),
-        number: newest + 1,
+        number: next,
     });
     Revisions { hash: hash_of(present).to_owned(), write, old: all }
 }

@@ -1,4 +1,7 @@
 //! How many pods a rollout may have too many or too few. Pure.
+//!
+//! Numbers of one object fit 32 bits; whatever is added up of several takes 64, since users may scale sets
+//! as far as they like.
 
 use k8s_openapi::api::apps::v1::{Deployment, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -39,6 +42,11 @@ fn of(deployment: &Deployment) -> (i32, i32) {
     fenceposts(&rolling.unwrap_or_default(), replicas(deployment))
 }
 
+/// A number that was added up, as far as the API can say it.
+pub fn told(sum: i64) -> i32 {
+    i32::try_from(sum).unwrap_or(if sum < 0 { i32::MIN } else { i32::MAX })
+}
+
 /// How many pods there may be beyond those that are wanted.
 pub fn max_surge(deployment: &Deployment) -> i32 {
     if is_rolling(deployment) { of(deployment).0 } else { 0 }
@@ -48,4 +56,14 @@ pub fn max_surge(deployment: &Deployment) -> i32 {
 pub fn max_unavailable(deployment: &Deployment) -> i32 {
     let wanted = replicas(deployment);
     if !is_rolling(deployment) || wanted == 0 { 0 } else { of(deployment).1.min(wanted) }
+}
+
+/// How many pods there may be in all.
+pub fn most(deployment: &Deployment) -> i64 {
+    i64::from(replicas(deployment)) + i64::from(max_surge(deployment))
+}
+
+/// How many pods must be available.
+pub fn least(deployment: &Deployment) -> i64 {
+    i64::from(replicas(deployment)) - i64::from(max_unavailable(deployment))
 }

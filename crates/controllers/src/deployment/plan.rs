@@ -215,7 +215,7 @@ impl Step<'_> {
     /// One step of a rolling update; true when there is none to take.
     fn roll(&mut self, status: &mut DeploymentStatus) -> bool {
         let deployment = self.deployment;
-        let total = self.old.iter().chain(&self.new).map(|set| set.size).sum();
+        let total = rollout::sum(self.old.iter().chain(&self.new), |set| set.size);
         let Some(new) = self.new else {
             self.create(rollout::new_size(deployment, 0, total), status);
             return false;

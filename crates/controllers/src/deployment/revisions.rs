@@ -57,7 +57,9 @@ pub fn revision_of(metadata: &ObjectMeta) -> i64 {
 
 /// The number that the present template gets when it is not the newest yet.
 pub fn next_revision(old: &[Set<'_>]) -> i64 {
-    old.iter().map(|set| revision_of(&set.set.metadata)).max().unwrap_or_default() + 1
+    let newest = old.iter().map(|set| revision_of(&set.set.metadata)).max().unwrap_or_default();
+    // People can write any number there.
+    newest.saturating_add(1)
 }
 
 fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {

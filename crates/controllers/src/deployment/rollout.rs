@@ -1,11 +1,14 @@
 //! Who gets how many replicas as a rollout goes on. Pure.
+//!
+//! A step must never take pods that are needed: it counts on no pod that a set is about to lose already.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use model::meta;
 
-use super::arithmetic::{is_rolling, max_surge, max_unavailable, replicas};
+use super::arithmetic::{is_rolling, least, most, replicas, told};
 use super::scaling::Sizes;
 
 /// A set and how many replicas it is to have.
@@ -33,6 +36,12 @@ impl<'a> Set<'a> {
         self.set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default()
     }
 
+    /// How many of its pods are available and stay: one that was scaled down just now still counts those
+    /// that it is to lose, and one that is deleted may lose all.
+    pub fn lasting(&self) -> i64 {
+        if meta::is_terminating(&self.set.metadata) { 0 } else { self.available().min(self.size).into() }
+    }
+
     /// How many pods it has.
     pub fn actual(&self) -> i32 {
         self.set.status.as_ref().map_or(0, |status| status.replicas)
@@ -50,6 +59,11 @@ impl<'a> Set<'a> {
     }
 }
 
+/// A number of each set, added up.
+pub fn sum<'s, 'a: 's>(sets: impl IntoIterator<Item = &'s Set<'a>>, of: impl Fn(&Set<'a>) -> i32) -> i64 {
+    sets.into_iter().map(|set| i64::from(of(set))).sum()
+}
+
 /// The older first; of one age in the order of their names.
 pub fn by_age(one: &Set<'_>, other: &Set<'_>) -> Ordering {
     let created = |set: &Set<'_>| set.set.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -57,38 +71,46 @@ pub fn by_age(one: &Set<'_>, other: &Set<'_>) -> Ordering {
 }
 
 /// How many replicas the new set may have while all sets together want `total`.
-pub fn new_size(deployment: &Deployment, size: i32, total: i32) -> i32 {
+pub fn new_size(deployment: &Deployment, size: i32, total: i64) -> i32 {
     let wanted = replicas(deployment);
     if !is_rolling(deployment) || size >= wanted {
         return wanted;
     }
-    let room = wanted.saturating_add(max_surge(deployment)) - total;
-    if room <= 0 { size } else { size + room.min(wanted - size) }
+    let room = (most(deployment) - total).max(0);
+    told((i64::from(size) + room).min(wanted.into()))
 }
 
 /// How many replicas the old sets keep in this step of a rolling update: first those go that are not
 /// available anyhow, then as many as the new set's pods stand in for.
+///
+/// There is no step while a set has not heard of its size: its status may count pods that went with a size
+/// in between. Its controller tells the status also where it can make no pods, so that this ends.
 pub fn old_sizes(deployment: &Deployment, new: Option<&Set<'_>>, old: &[Set<'_>]) -> Sizes {
-    let total: i32 = old.iter().chain(new).map(|set| set.size).sum();
-    let least = replicas(deployment) - max_unavailable(deployment);
-    let new_unavailable = new.map_or(0, |new| new.size - new.available());
-    let mut spare = total - least - new_unavailable;
+    let all = || old.iter().chain(new);
+    if all().any(|set| set.size > 0 && !set.is_observed()) {
+        return Sizes::new();
+    }
+    let new_unavailable = new.map_or(0, |new| i64::from(new.size) - new.lasting());
+    let mut spare = sum(all(), |set| set.size) - least(deployment) - new_unavailable;
     if spare <= 0 {
         return Sizes::new();
     }
     let mut old = old.to_vec();
     old.sort_by(by_age);
-    for set in &mut old {
-        let going = spare.min(set.size - set.available()).max(0);
-        set.size -= going;
+    let mut take = |set: &mut Set<'_>, count: i64| {
+        let going = spare.min(count).max(0);
+        set.size = told(i64::from(set.size) - going);
         spare -= going;
+    };
+    for set in &mut old {
+        let idle = i64::from(set.size) - set.lasting();
+        take(set, idle);
     }
-    let available: i32 = old.iter().chain(new).map(Set::available).sum();
-    let mut spare = available - least;
+    // If there is something to spare yet, all that the old sets have left is available, and the spare ones
+    // are those beyond the least that must be.
     for set in &mut old {
-        let going = set.size.min(spare).max(0);
-        set.size -= going;
-        spare -= going;
+        let all = i64::from(set.size);
+        take(set, all);
     }
     old.into_iter().map(|set| (set.name().to_owned(), set.size)).collect()
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 
-use super::arithmetic::{is_rolling, max_surge, replicas};
+use super::arithmetic::{is_rolling, most, replicas, told};
 use super::revisions::{MAX_REPLICAS, number_in};
-use super::rollout::{Set, by_age};
+use super::rollout::{Set, by_age, sum};
 
 /// The new number of replicas of each set, by its name.
 pub type Sizes = BTreeMap<String, i32>;
@@ -43,29 +43,29 @@ fn is_saturated(deployment: &Deployment, new: &Set<'_>) -> bool {
 
 fn proportional(deployment: &Deployment, mut active: Vec<Set<'_>>) -> Sizes {
     let wanted = replicas(deployment);
-    let allowed = if wanted > 0 { wanted.saturating_add(max_surge(deployment)) } else { 0 };
-    let to_add = allowed - active.iter().map(|set| set.size).sum::<i32>();
+    let allowed = if wanted > 0 { most(deployment) } else { 0 };
+    let to_add = allowed - sum(&active, |set| set.size);
     // The largest come first, since what does not divide goes to the first: to a newer one when there are
     // more to have, to an older one when there are fewer.
     active.sort_by(|a, b| {
         let ages = if to_add > 0 { by_age(b, a) } else { by_age(a, b) };
         b.size.cmp(&a.size).then(ages)
     });
-    let mut sizes = Sizes::new();
+    let mut sizes = BTreeMap::new();
     let mut added = 0;
     for set in &active {
         let share = share(deployment, set, to_add, added);
         added += share;
-        sizes.insert(set.name().to_owned(), set.size + share);
+        sizes.insert(set.name().to_owned(), i64::from(set.size) + share);
     }
     if let Some(first) = active.first().and_then(|set| sizes.get_mut(set.name())) {
         *first = (*first + to_add - added).max(0);
     }
-    sizes
+    sizes.into_iter().map(|(name, size)| (name, told(size))).collect()
 }
 
 /// How many of the replicas to add (or, below zero, to take) fall to a set.
-fn share(deployment: &Deployment, set: &Set<'_>, to_add: i32, added: i32) -> i32 {
+fn share(deployment: &Deployment, set: &Set<'_>, to_add: i64, added: i64) -> i64 {
     if set.size == 0 || to_add == added {
         return 0;
     }
@@ -74,19 +74,18 @@ fn share(deployment: &Deployment, set: &Set<'_>, to_add: i32, added: i32) -> i32
 }
 
 /// By how much a set would change if all changed alike.
-fn fraction(deployment: &Deployment, set: &Set<'_>) -> i32 {
+fn fraction(deployment: &Deployment, set: &Set<'_>) -> i64 {
     let wanted = replicas(deployment);
     if wanted == 0 {
-        return -set.size;
+        return -i64::from(set.size);
     }
-    let told = number_in(&set.set.metadata, MAX_REPLICAS).filter(|told| *told > 0);
-    let before = told.or_else(|| deployment.status.as_ref()?.replicas).unwrap_or_default();
+    let known = number_in(&set.set.metadata, MAX_REPLICAS).filter(|known| *known > 0);
+    let before = known.or_else(|| deployment.status.as_ref()?.replicas).unwrap_or_default();
     if before == 0 {
         return 0;
     }
-    let now = i64::from(wanted) + i64::from(max_surge(deployment));
-    let (scaled, before) = (i64::from(set.size) * now, i64::from(before));
+    let (scaled, before) = (i128::from(set.size) * i128::from(most(deployment)), i128::from(before));
     // To the nearest whole one, halves up.
     let size = (2 * scaled + before) / (2 * before);
-    i32::try_from(size).unwrap_or(i32::MAX) - set.size
+    i64::try_from(size).unwrap_or(i64::MAX).min(i32::MAX.into()) - i64::from(set.size)
 }

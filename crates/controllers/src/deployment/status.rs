@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSetCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::arithmetic::{max_unavailable, replicas};
-use super::rollout::Set;
+use super::arithmetic::{least, replicas, told};
+use super::rollout::{self, Set};
 use crate::replica_set::status::{REPLICA_FAILURE, whole_seconds};
 
 const AVAILABLE: &str = "Available";
@@ -113,22 +113,22 @@ pub fn counted(
     old: &[Set<'_>],
     now: Timestamp,
 ) -> DeploymentStatus {
-    let counted = |count: i32| (count != 0).then_some(count);
-    let sum = |of: &dyn Fn(&Set<'_>) -> i32| -> i32 { old.iter().chain(new).map(of).sum() };
+    let counted = |count: i64| (count != 0).then_some(told(count));
+    let sum = |of: &dyn Fn(&Set<'_>) -> i32| rollout::sum(old.iter().chain(new), of);
     let ready = |set: &Set<'_>| set.set.status.as_ref().and_then(|status| status.ready_replicas);
     let available = sum(&|set| set.available());
     let mut status = DeploymentStatus {
         observed_generation: deployment.metadata.generation,
         replicas: counted(sum(&|set| set.actual())),
-        updated_replicas: counted(new.map_or(0, Set::actual)),
+        updated_replicas: counted(new.map_or(0, |new| new.actual().into())),
         ready_replicas: counted(sum(&|set| ready(set).unwrap_or_default())),
         available_replicas: counted(available),
         unavailable_replicas: counted((sum(&|set| set.size) - available).max(0)),
-        terminating_replicas: Some(sum(&|set| set.terminating())),
+        terminating_replicas: Some(told(sum(&|set| set.terminating()))),
         collision_count: before.collision_count,
         conditions: before.conditions.clone(),
     };
-    let is_available = available >= replicas(deployment) - max_unavailable(deployment);
+    let is_available = available >= least(deployment);
     let (state, reason, message) = if is_available {
         ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
     } else {
@@ -149,7 +149,7 @@ pub fn is_complete(deployment: &Deployment, status: &DeploymentStatus) -> bool {
 }
 
 fn progresses(before: &DeploymentStatus, after: &DeploymentStatus) -> bool {
-    let count = |count: Option<i32>| count.unwrap_or_default();
+    let count = |count: Option<i32>| i64::from(count.unwrap_or_default());
     let old = |status: &DeploymentStatus| count(status.replicas) - count(status.updated_replicas);
     count(after.updated_replicas) > count(before.updated_replicas)
         || old(after) < old(before)

@@ -16,8 +16,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use model::meta;
 use reconcile::recorder::EventKind;
 
-use super::tally;
 use super::view::BudgetView;
+use super::{scale, tally};
 
 /// How long a pod counts as evicted while nobody asks for its end, as upstream.
 pub const DELETION_TIMEOUT: Duration = Duration::from_secs(120);
@@ -62,11 +62,17 @@ impl Plan {
 /// The pods of a budget cannot be counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CountError {
-    /// A pod belongs to something that says no replicas, or that is not there.
+    /// A pod belongs to something that is not there.
     #[error("found no controllers for pod {pod:?}")]
     NoController {
         /// Which.
         pod: String,
+    },
+    /// A pod belongs to something of a kind that says no replicas.
+    #[error("{resource} does not implement the scale subresource")]
+    NoScale {
+        /// The kind's name in the API, with its group.
+        resource: String,
     },
     /// A bound is neither a number nor a percentage.
     #[error("invalid value for IntOrString: invalid type: string is not a percentage")]
@@ -148,7 +154,11 @@ fn expected_scale(view: &BudgetView<'_>) -> Result<i64, CountError> {
     for (owner, pods) in &view.entry.tally.by_owner {
         let Some((uid, replicas)) = view.owners.scale(owner) else {
             let pod = pods.first().cloned().unwrap_or_default();
-            return Err(CountError::NoController { pod });
+            let known = view.pod(&pod).and_then(|pod| meta::controller_of(&pod.metadata));
+            return Err(match known.and_then(scale::without_scale) {
+                Some(resource) => CountError::NoScale { resource },
+                None => CountError::NoController { pod },
+            });
         };
         scales.insert(uid, replicas);
     }

@@ -7,7 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use client::Typed;
 use k8s_openapi::Resource;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use model::meta;
 
 /// A kind that has pods and says how many.
@@ -32,6 +35,20 @@ impl Scaled for Deployment {
     fn replicas(&self) -> Option<i32> {
         self.spec.replicas
     }
+}
+
+/// The name in the API of an owner's kind, with its group, if it is one that has pods and says no replicas.
+pub fn without_scale(owner: &OwnerReference) -> Option<String> {
+    fn name<K: Resource>(owner: &OwnerReference) -> Option<String> {
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        let is_of_kind = owner.kind == K::KIND && group == K::GROUP;
+        let dotted = if K::GROUP.is_empty() { String::new() } else { format!(".{}", K::GROUP) };
+        is_of_kind.then(|| format!("{}{dotted}", K::URL_PATH_SEGMENT))
+    }
+    name::<Job>(owner)
+        .or_else(|| name::<DaemonSet>(owner))
+        .or_else(|| name::<CronJob>(owner))
+        .or_else(|| name::<Node>(owner))
 }
 
 /// An owner of pods, or of owners of pods.

@@ -1,5 +1,5 @@
 //! Writes a silent node's conditions, its taints and the conditions of its pods, exactly as the plan says,
-//! and tells people.
+//! and tells people: also of a node that is new.
 
 use std::sync::Arc;
 
@@ -59,6 +59,11 @@ pub async fn execute(executor: Executor, task: Task) -> Outcome {
 
 impl Executor {
     async fn write(&self, task: &Task, barrier: &mut Barrier) -> Result<(), WriteError> {
+        if task.plan.is_new {
+            let name = task.node.metadata.name.as_deref().unwrap_or_default();
+            let message = format!("Node {name} event: Registered Node {name} in Controller");
+            self.recorder.record(reference_to(&*task.node), EventKind::Normal, "RegisteredNode", message);
+        }
         if let Some(conditions) = &task.plan.conditions {
             self.write_node(task, conditions.clone(), barrier).await.map_err(WriteError::Node)?;
         }

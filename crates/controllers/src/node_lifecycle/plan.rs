@@ -30,6 +30,8 @@ pub const NODE_NOT_READY_MESSAGE: &str = "Node is not ready";
 /// What to do about a node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
+    /// It was not known before: people are told of it.
+    pub is_new: bool,
     /// Its conditions, if they must be written.
     pub conditions: Option<Vec<NodeCondition>>,
     /// True when it was ready before.
@@ -45,9 +47,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// True when there is nothing to write.
+    /// True when there is nothing to write or to tell.
     pub fn is_quiet(&self) -> bool {
-        self.conditions.is_none() && self.taints.is_none() && self.pods.is_empty()
+        !self.is_new && self.conditions.is_none() && self.taints.is_none() && self.pods.is_empty()
     }
 }
 
@@ -63,6 +65,7 @@ pub fn plan<'a>(
         Some(left) => Plan { requeue_after: Some(left), ..Plan::default() },
         None => of_silent(entry, ready, now),
     };
+    plan.is_new = entry.is_new;
     // Taints follow what is written: the next decision sees it.
     if plan.conditions.is_some() {
         return plan;

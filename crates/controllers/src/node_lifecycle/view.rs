@@ -42,6 +42,8 @@ pub struct Entry {
     pub node: Arc<Node>,
     /// When it was last heard of.
     pub heard: Timestamp,
+    /// Nobody was told of it yet.
+    pub is_new: bool,
     /// When its pods were last said not to be ready against their own word.
     pub contradicted: Option<Timestamp>,
 }
@@ -146,13 +148,14 @@ impl View {
         let name = node.metadata.name.clone().unwrap_or_default();
         let known = known.filter(|known| known.node.metadata.uid == node.metadata.uid);
         let leased = self.leases.get(&name).map(|lease| lease.seen);
+        let is_new = known.as_ref().is_none_or(|known| known.is_new);
         let contradicted = known.as_ref().and_then(|known| known.contradicted);
         let heard = match known {
             Some(known) if heartbeat(&known.node) == heartbeat(&node) => known.heard,
             Some(_) => now,
             None => leased.unwrap_or(now),
         };
-        self.nodes.insert(name.clone(), Entry { node, heard, contradicted });
+        self.nodes.insert(name.clone(), Entry { node, heard, is_new, contradicted });
         name
     }
 
@@ -236,12 +239,13 @@ impl View {
         self.zones.turn(node, now)
     }
 
-    /// Remembers whose turn it was, and who waits for it.
+    /// Remembers what was told, whose turn it was, and who waits for it.
     pub fn note(&mut self, node: &str, plan: &Plan, now: Timestamp) {
-        if !plan.pods.is_empty()
-            && let Some(entry) = self.nodes.get_mut(node)
-        {
-            entry.contradicted = Some(now);
+        if let Some(entry) = self.nodes.get_mut(node) {
+            entry.is_new &= !plan.is_new;
+            if !plan.pods.is_empty() {
+                entry.contradicted = Some(now);
+            }
         }
         if plan.took_turn {
             self.zones.took(node, now);

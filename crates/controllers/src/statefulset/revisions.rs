@@ -87,7 +87,7 @@ pub fn choose<'a>(
     }));
     let mut collision_count = status.and_then(|status| status.collision_count).unwrap_or_default();
     let present = view.entry.revision_data();
-    let number = history.last().and_then(|newest| newest.revision).unwrap_or_default() + 1;
+    let number = history.last().and_then(|newest| newest.revision).unwrap_or_default().saturating_add(1);
     let newest_first = || history.iter().rev().copied();
     // Of several that record the same, the one that pods are at: another would restart them for nothing.
     let named = status.and_then(|status| status.update_revision.as_deref()).unwrap_or_default();
@@ -96,7 +96,7 @@ pub fn choose<'a>(
     // What an earlier version recorded lacks the defaults that came later, and is the same for that.
     let equal = same.or_else(|| newest_first().find(|revision| view.entry.same.records(revision, present)));
     let update = match equal {
-        Some(equal) if equal.revision.unwrap_or_default() + 1 == number => Cow::Borrowed(equal),
+        Some(equal) if equal.revision.unwrap_or_default().saturating_add(1) == number => Cow::Borrowed(equal),
         Some(equal) => {
             prepare.push(Preparation::RaiseRevision {
                 name: name_of(equal).to_owned(),

@@ -57,7 +57,11 @@ async fn a_node_whose_lease_is_not_renewed_becomes_unknown_and_its_pods_not_read
         ready.is_some_and(|one| one.status == "False" && one.reason.as_deref() == Some("NodeNotReady"))
     };
     cluster.until::<Pod>("its pod is not ready", judged).await;
-    for expected in ["Node node-a status is now: NodeNotReady", "Node is not ready"] {
+    for expected in [
+        "Node node-a event: Registered Node node-a in Controller",
+        "Node node-a status is now: NodeNotReady",
+        "Node is not ready",
+    ] {
         let is_told =
             |events: &Found<Event>| events.values().any(|event| event.message.as_deref() == Some(expected));
         cluster.until::<Event>(expected, is_told).await;

@@ -161,6 +161,38 @@ fn what_is_suspended_or_too_late_is_not_started() {
 }
 
 #[test]
+fn a_moment_that_it_is_too_late_for_is_told_once() {
+    let told = |plan: &Plan| plan.events.iter().map(|(_, _, text)| text.clone()).collect::<Vec<_>>();
+    let mut view = view(cron_job(&json!({ "startingDeadlineSeconds": 60 }), &json!({})), vec![]);
+    let decide = |view: &mut View, now: &str| {
+        let plan = plan(&view.cron_job(&key()).expect("is there"), at(now));
+        view.note_told(&key(), &plan.noted);
+        plan
+    };
+    let first = decide(&mut view, NOW);
+    assert_eq!((started(&first), reasons(&first)), (None, vec!["MissSchedule"]));
+    assert_eq!(told(&first), ["Missed scheduled time to start a job: Thu, 01 Jan 2026 01:15:00 +0000"]);
+    assert_eq!(first.requeue_after, Some(Duration::from_millis(830_100)), "the next has its own time");
+    assert!(decide(&mut view, "2026-01-01T01:20:00Z").events.is_empty());
+    let next = decide(&mut view, "2026-01-01T01:30:00.1Z");
+    assert!(started(&next).is_some() && next.events.is_empty());
+    // The next is missed too, and is another one.
+    assert_eq!(reasons(&decide(&mut view, "2026-01-01T01:46:01Z")), ["MissSchedule"]);
+    // What was made in time is not missed, and neither is what is to be late.
+    let made = cron_job(
+        &json!({ "startingDeadlineSeconds": 60 }),
+        &json!({ "lastScheduleTime": "2026-01-01T01:15:00Z" }),
+    );
+    assert!(planned(made, vec![]).events.is_empty());
+    // A pause is counted from the last job, not from the deadline.
+    let every = planned(
+        cron_job(&json!({ "schedule": "@every 16m", "startingDeadlineSeconds": 60 }), &json!({})),
+        vec![],
+    );
+    assert!(started(&every).is_some() && every.events.is_empty());
+}
+
+#[test]
 fn of_many_moments_that_were_missed_the_last_counts_and_that_is_told() {
     let long_ago = json!({ "lastScheduleTime": "2025-12-31T00:00:00Z" });
     let few = planned(cron_job(&json!({}), &long_ago), vec![]);

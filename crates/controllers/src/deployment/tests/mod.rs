@@ -15,6 +15,8 @@ use super::arithmetic::fenceposts;
 use super::plan::{Plan, Write, plan};
 use super::view::{Event, View};
 
+mod properties;
+
 fn now() -> Timestamp {
     "2026-01-01T01:00:00Z".parse().expect("is a time")
 }
@@ -148,6 +150,43 @@ fn a_rolling_update_stays_within_surge_and_availability_at_each_step() {
         let plan = planned(deployment(4, &json!({})), sets);
         assert_eq!(steps(&plan), expected, "{old:?} {new:?}");
     }
+}
+
+#[test]
+fn a_set_that_was_scaled_down_just_now_does_not_count_the_pods_that_it_loses() {
+    // Twenty are wanted and fifteen must stay. The old set has to lose five of its twenty and does not know.
+    let mut old = set(1, 15, 20, 20);
+    old.metadata.generation = Some(2);
+    let sets = |old: &ReplicaSet| vec![old.clone(), set(2, 10, 2, 20)];
+    assert!(steps(&planned(deployment(20, &json!({})), sets(&old))).is_empty(), "its status is an old one");
+    // It knows, and has not deleted any: as many go as pods are available in their place.
+    old.status.get_or_insert_default().observed_generation = Some(2);
+    assert_eq!(steps(&planned(deployment(20, &json!({})), sets(&old))), ["web-1 15 13"]);
+}
+
+#[test]
+fn sets_that_are_scaled_as_far_as_numbers_go_are_brought_back() {
+    const MOST: i32 = i32::MAX;
+    for (old, new, expected) in [
+        ((MOST, 4), (MOST, 4), format!("web-2 {MOST} 4")),
+        ((MOST, 4), (4, 4), format!("web-1 {MOST} 0")),
+        ((MOST, 4), (1, 0), format!("web-1 {MOST} 3")),
+        ((MOST, MOST), (4, 4), format!("web-1 {MOST} 0")),
+    ] {
+        let mut sets = vec![set(1, old.0, old.1, 4), set(2, new.0, new.1, 4)];
+        let plan = planned(deployment(4, &json!({})), sets.clone());
+        assert_eq!(steps(&plan), [expected], "{old:?} {new:?}");
+        let told = plan.status.and_then(|status| status.replicas);
+        assert_eq!(told, Some(MOST), "what cannot be said is the most that can");
+        // The number changes too: in proportion, over two of that size.
+        sets[1].spec.replicas = Some(MOST);
+        let spread = steps(&planned(deployment(MOST, &json!({})), sets));
+        assert!(!spread.is_empty(), "there are too many");
+    }
+    let mut last = set(3, 4, 4, 4);
+    let annotations = last.metadata.annotations.get_or_insert_default();
+    annotations.insert("deployment.kubernetes.io/revision".to_owned(), i64::MAX.to_string());
+    assert_eq!(planned(deployment(4, &json!({})), vec![last]).revision, Some(i64::MAX.to_string()));
 }
 
 #[test]

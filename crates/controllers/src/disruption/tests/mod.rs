@@ -213,6 +213,29 @@ fn where_the_pods_cannot_be_counted_none_may_go() {
 }
 
 #[test]
+fn pods_of_a_kind_that_says_no_replicas_are_told_by_their_kind() {
+    for (version, kind, expected) in [
+        ("batch/v1", "Job", "jobs.batch does not implement the scale subresource"),
+        ("apps/v1", "DaemonSet", "daemonsets.apps does not implement the scale subresource"),
+        ("v1", "Node", "nodes does not implement the scale subresource"),
+        ("apps/v1", "ReplicaSet", "found no controllers for pod \"other\""),
+        ("example.com/v1", "Job", "found no controllers for pod \"other\""),
+    ] {
+        let mut view = three();
+        view.apply(budget(json!({"maxUnavailable": 1}), json!({})));
+        let mut other = pod_of(kind, "other", "other", "True");
+        other["metadata"]["ownerReferences"][0]["apiVersion"] = version.into();
+        view.apply(Event::Pods(Change::Apply(object(other))));
+        let plan = decide(&view, 0);
+        let message = format!("Failed to calculate the number of expected pods: {expected}");
+        assert_eq!(plan.notices[0].message, message);
+        let status = plan.status.expect("must be written");
+        assert_eq!(status.conditions.expect("has some")[0].message, expected);
+        assert_eq!(status.disruptions_allowed, Some(0));
+    }
+}
+
+#[test]
 fn a_count_of_pods_needs_no_owner_and_a_share_tells_of_pods_without_one() {
     let mut bare = pod_of("StatefulSet", "set-web", "bare", "True");
     bare["metadata"]["ownerReferences"] = json!([]);

@@ -65,6 +65,20 @@ fn decide(view: &View, seconds: i64) -> Plan {
 }
 
 #[test]
+fn a_node_is_told_of_once_until_another_takes_its_name() {
+    let mut view = view();
+    let first = decide(&view, 0);
+    assert!(first.is_new && !first.is_quiet());
+    view.note("node-a", &first, at(0));
+    view.apply(node(&json!([{ "type": "Ready", "status": "False" }]), 1));
+    assert!(!decide(&view, 1).is_new, "it was told");
+    let other: Node =
+        serde_json::from_value(json!({ "metadata": { "name": "node-a", "uid": "2" } })).expect("is a node");
+    view.apply(Event::Nodes(Change::Reset(vec![Arc::new(other)], Revision(2)), at(2)));
+    assert!(decide(&view, 2).is_new);
+}
+
+#[test]
 fn a_node_is_unknown_forty_seconds_after_its_last_renewal() {
     let mut view = view();
     view.apply(lease("2026-01-01T00:00:10.000000Z", 10));
