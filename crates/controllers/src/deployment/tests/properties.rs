@@ -1,5 +1,5 @@
-//! Rollouts in worlds where everybody acts late and in any order: a plan must never take pods that are needed,
-//! and a fair world comes to rest.
+//! Rollouts in worlds where everybody acts late and in any order: a plan must never take pods that are
+//! needed, and a fair world comes to rest.
 
 use std::collections::BTreeMap;
 
