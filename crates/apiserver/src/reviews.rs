@@ -91,6 +91,12 @@ async fn write(
 
 /// Which change would be allowed in place of one that is not.
 fn instead(message: &str) -> Option<&'static str> {
+    if message.contains("field can not be less than previous value") {
+        return Some(
+            "claims cannot shrink; to make those that come later smaller, delete the set with \
+             --cascade=orphan and apply it anew: its pods and claims stay and are taken over",
+        );
+    }
     message.contains("updates to statefulset spec for fields other than").then_some(
         "the fields that may not change in place are serviceName, selector, podManagementPolicy and, but for \
          storage requests that grow, labels, annotations and volumeAttributesClassName, \

@@ -20,12 +20,40 @@ pub struct WriteError {
     what: Cow<'static, str>,
     #[source]
     source: Status,
+    is_seen: bool,
+}
+
+impl WriteError {
+    /// What has to be tried again after a pause. Nothing where the object only was another than the plan
+    /// knew, and the barrier knows which it is: then it is decided anew, as soon as the view knows it too.
+    pub fn failure(self) -> Option<WriteError> {
+        (!self.is_seen).then_some(self)
+    }
 }
 
 /// Says what a refused write was for.
 pub fn refused(what: impl Into<Cow<'static, str>>) -> impl Fn(Status) -> WriteError {
     let what = what.into();
-    move |source| WriteError { what: what.clone(), source }
+    move |source| WriteError { what: what.clone(), source, is_seen: false }
+}
+
+/// After a conflict: has the barrier wait for the object as it is, so that no decision is made before the
+/// view knows it. Gives the error to end the plan with.
+pub async fn overtaken<K: Typed>(
+    client: &Client,
+    namespace: &str,
+    object: &Named,
+    conflict: Status,
+    barrier: &mut Barrier,
+) -> WriteError {
+    let what = format!("go on with {} as it was", object.name);
+    match client.get::<K>(namespace, &object.name).await {
+        Ok(live) if live.metadata().uid.as_deref() == Some(&object.uid) => barrier.wrote(&*live),
+        Ok(_) => barrier.removed(removed::<K>(namespace, object)),
+        Err(status) if status.is_not_found() => barrier.removed(removed::<K>(namespace, object)),
+        Err(status) => return refused(what)(status),
+    }
+    WriteError { is_seen: true, ..refused(what)(conflict) }
 }
 
 /// The name and uid by which a plan speaks of an object that is there.

@@ -24,6 +24,8 @@ use crate::request::Address;
 /// Sets of a namespace that a selector is compared with: a namespace with more has them made by a program,
 /// and a warning is not worth more than a millisecond or two.
 const SELECTORS_COMPARED_MAX: usize = 200;
+/// Claims of one template that are looked at when a set begins to update its claims in place.
+const CLAIMS_COMPARED_MAX: usize = 100;
 /// Sets that one warning names.
 const SELECTORS_NAMED_MAX: usize = 3;
 
@@ -103,7 +105,12 @@ impl Plugin for Warnings {
                 ));
             }
         }
-        for warning in old.into_iter().flat_map(|old| growths(new, old)) {
+        let growing = match old {
+            Some(old) if is_in_place(new) && !is_in_place(old) => outgrown(api, review.address, new)?,
+            Some(old) if is_in_place(new) => growths(new, old),
+            _ => Vec::new(),
+        };
+        for warning in growing {
             if let Some(class) = warning.class_that_refuses(api)? {
                 review.cx.warn(format!(
                     "spec.volumeClaimTemplates[{}].spec.resources.requests.storage: the StorageClass \
@@ -144,29 +151,59 @@ fn overlapping(api: &Api, address: &Address, new: &Value) -> Result<Vec<String>,
     Ok(names)
 }
 
-/// A claim template that asks for more storage than before.
+/// A claim template that asks for more storage than its claims have.
 struct Growing {
     index: usize,
     class: Option<String>,
 }
 
-/// The templates of a set that updates its claims in place that ask for more than before.
+fn is_in_place(set: &Value) -> bool {
+    set.pointer("/spec/volumeClaimUpdateStrategy/type") == Some(&Value::from("InPlace"))
+}
+
+fn templates(set: &Value) -> &[Value] {
+    set["spec"]["volumeClaimTemplates"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The templates that ask for more than before.
 fn growths(new: &Value, old: &Value) -> Vec<Growing> {
-    if new.pointer("/spec/volumeClaimUpdateStrategy/type") != Some(&Value::from("InPlace")) {
-        return Vec::new();
-    }
-    let templates = |set: &Value| set["spec"]["volumeClaimTemplates"].as_array().cloned().unwrap_or_default();
-    let pairs = templates(new).into_iter().zip(templates(old)).enumerate();
+    let pairs = templates(new).iter().zip(templates(old)).enumerate();
     pairs
         .filter(|(_, (new, old))| super::storage::grows(new, old))
-        .map(|(index, (new, _))| Growing {
-            index,
-            class: new["spec"]["storageClassName"].as_str().map(str::to_owned),
-        })
+        .map(|(index, (new, _))| Growing::of(index, new))
         .collect()
 }
 
+/// The templates that ask for more than claims that are there, of which the first few are looked at.
+fn outgrown(api: &Api, address: &Address, set: &Value) -> Result<Vec<Growing>, Status> {
+    let Some(kind) = api.kind(&super::storage::CLAIMS) else { return Ok(Vec::new()) };
+    let mut outgrown = Vec::new();
+    for (index, template) in templates(set).iter().enumerate() {
+        let stem = template["metadata"]["name"].as_str().unwrap_or_default();
+        let claims = Address::new(kind, &address.namespace, &format!("{stem}-{}-", address.name));
+        let range = Range { prefix: claims.key(), limit: CLAIMS_COMPARED_MAX, ..Range::default() };
+        let page = api.store.range(&range).map_err(Status::internal)?;
+        for entry in &page.entries {
+            let claim = codec::value(&entry.object)?;
+            let name = claim["metadata"]["name"].as_str().unwrap_or_default();
+            // A set of a longer name may have claims that begin so, too.
+            let ordinal = name.rsplit_once('-').map(|(_, ordinal)| ordinal).unwrap_or_default();
+            let is_own = name.len() == stem.len() + address.name.len() + ordinal.len() + 2
+                && ordinal.bytes().all(|byte| byte.is_ascii_digit());
+            if is_own && super::storage::grows(template, &claim) {
+                outgrown.push(Growing::of(index, template));
+                break;
+            }
+        }
+    }
+    Ok(outgrown)
+}
+
 impl Growing {
+    fn of(index: usize, template: &Value) -> Growing {
+        Growing { index, class: template["spec"]["storageClassName"].as_str().map(str::to_owned) }
+    }
+
     /// The class of its claims, if that is there and does not let volumes grow.
     fn class_that_refuses(&self, api: &Api) -> Result<Option<String>, Status> {
         let class = match &self.class {

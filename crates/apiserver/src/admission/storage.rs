@@ -15,6 +15,9 @@ use store::Range;
 
 const STORAGE_CLASSES: GroupVersionResource =
     GroupVersionResource::constant("storage.k8s.io", "v1", "storageclasses");
+/// Claims, of which sets have some.
+pub(super) const CLAIMS: GroupVersionResource =
+    GroupVersionResource::constant("", "v1", "persistentvolumeclaims");
 const IS_DEFAULT: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";

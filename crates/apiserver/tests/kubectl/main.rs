@@ -329,6 +329,12 @@ async fn kubectl_changes_claim_templates_and_grows_claims() {
     server.ok(&["patch", "sc/grows", "-p", r#"{"allowVolumeExpansion":false}"#], "").await;
     let text = server.ok(&["apply", "-f", "-"], &set("1Gi", "3Gi")).await;
     assert!(text.contains(r#"the StorageClass "grows" does not let volumes grow"#), "{text}");
+    // So is what was asked for before the set began to update its claims in place.
+    let switch = |kind: &str| format!(r#"{{"spec":{{"volumeClaimUpdateStrategy":{{"type":"{kind}"}}}}}}"#);
+    let back = server.ok(&["patch", "sts/web", "--type=merge", "-p", &switch("OnClaimDelete")], "").await;
+    assert!(!back.contains("Warning"), "{back}");
+    let text = server.ok(&["patch", "sts/web", "--type=merge", "-p", &switch("InPlace")], "").await;
+    assert!(text.contains(r#"the StorageClass "grows" does not let volumes grow"#), "{text}");
     // A claim grows once it is bound, where its class can grow volumes.
     let grow = r#"{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}"#;
     let patch = ["patch", "pvc/data-web-0", "-p", grow];

@@ -156,8 +156,8 @@ pub enum PodWrite {
     Delete {
         /// Its uid: another pod of the name is not meant.
         uid: String,
-        /// The version that was decided about, where the pod goes for what it was like and not whatever
-        /// became of it: one that got ready meanwhile must not be taken as one that costs nothing.
+        /// The version that was decided about: a pod that got ready meanwhile, was orphaned, or became the
+        /// primary must not go for what it was before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resource_version: Option<String>,
         /// Why.

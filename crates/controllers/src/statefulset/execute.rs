@@ -63,7 +63,7 @@ pub async fn execute(executor: Executor, task: Task) -> Outcome {
         done = done.and(writer.write_status(status, &mut barrier).await);
     }
     done = done.and(writer.prepare(&plan.forget, &mut barrier).await);
-    Outcome { barrier, error: done.err().map(Into::into) }
+    Outcome { barrier, error: done.err().and_then(WriteError::failure).map(Into::into) }
 }
 
 #[derive(Clone)]
@@ -210,12 +210,18 @@ impl Writer {
                 done.map_err(refused(format!("update pod {pod}")))
             }
             PodWrite::Delete { uid, resource_version, why } => {
-                let is_for_its_state = resource_version.is_some();
-                let done = self.delete::<Pod>(&pod, &uid, resource_version, barrier).await;
-                // It changed meanwhile: nothing failed, it is only decided anew.
-                if !(is_for_its_state && matches!(&done, Err(status) if status.is_conflict())) {
-                    self.tell_of_pod("delete", &pod, &done);
-                }
+                let done = match self.delete::<Pod>(&pod, &uid, resource_version, barrier).await {
+                    // It changed meanwhile: nothing failed, it is only decided anew.
+                    Err(conflict) if conflict.is_conflict() => {
+                        let (client, named) = (self.client(), Named::new(&pod, &uid));
+                        let namespace = self.namespace();
+                        let overtaken =
+                            writes::overtaken::<Pod>(client, namespace, &named, conflict, barrier);
+                        return Err(overtaken.await);
+                    }
+                    done => done,
+                };
+                self.tell_of_pod("delete", &pod, &done);
                 if why == DeleteReason::Broken && done.is_ok() {
                     let message = format!(
                         "Pod {pod} is replaced at once: it is not at the update revision and was never ready"

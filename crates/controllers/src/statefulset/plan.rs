@@ -355,11 +355,7 @@ impl<'a> Sync<'a> {
 
     fn delete(&mut self, pod: &PodEntry, claims: Vec<ClaimWrite>, why: DeleteReason) {
         let uid = pod.uid().to_owned();
-        let is_update = matches!(why, DeleteReason::Outdated | DeleteReason::Broken);
-        let is_free = is_update
-            && self.strategy == Strategy::RollingUpdate
-            && !pod.is_healthy(self.min_ready_seconds, self.now);
-        let resource_version = pod.pod.metadata.resource_version.clone().filter(|_| is_free);
+        let resource_version = pod.pod.metadata.resource_version.clone();
         self.step(pod.ordinal, pod.name(), claims, PodWrite::Delete { uid, resource_version, why });
     }
 
