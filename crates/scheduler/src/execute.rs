@@ -58,16 +58,30 @@ pub async fn execute(executor: Executor, plan: Plan) -> Outcome {
         }
         Plan::Wait { .. } | Plan::Await { .. } => Ok(()),
     };
-    let error = match result {
-        // Gone, or bound by somebody else: the view will hear of it.
-        Err(status) if status.is_not_found() || status.is_conflict() => None,
-        Err(status) => Some(status.into()),
-        Ok(()) => None,
+    let result = match (result, &plan) {
+        (
+            Err(status),
+            Plan::Bind { pod, .. } | Plan::Unschedulable { pod, .. } | Plan::Preempt { pod, .. },
+        ) if status.is_not_found() || status.is_conflict() => executor.overtaken(pod, &mut barrier).await,
+        (result, _) => result,
     };
-    Outcome { barrier, error }
+    Outcome { barrier, error: result.err().map(Into::into) }
 }
 
 impl Executor {
+    /// The pod is gone, or bound by somebody else: has the barrier wait until the view knows that, too. To
+    /// decide anew on the old picture would be to ask for the same again and again.
+    async fn overtaken(&self, pod: &Pod, barrier: &mut Barrier) -> Result<(), Status> {
+        let (namespace, name) = names(pod);
+        match self.client.get::<Pod>(namespace, name).await {
+            Ok(live) if live.metadata.uid == pod.metadata.uid => barrier.wrote(&*live),
+            Ok(_) => barrier.removed(removed(BINDING, pod)),
+            Err(status) if status.is_not_found() => barrier.removed(removed(BINDING, pod)),
+            Err(status) => return Err(status),
+        }
+        Ok(())
+    }
+
     async fn bind(&self, pod: &Pod, node: &str, barrier: &mut Barrier) -> Result<(), Status> {
         let (namespace, name) = names(pod);
         let binding = json!({

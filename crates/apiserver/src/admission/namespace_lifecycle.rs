@@ -26,7 +26,9 @@ impl Plugin for NamespaceLifecycle {
         _old: Option<&Value>,
     ) -> Result<(), Status> {
         let namespace = review.address.namespace.as_str();
-        if review.operation != Operation::Create || namespace.is_empty() {
+        // Nothing of a question is kept, and it may be about a namespace that is yet to be made.
+        let is_question = review.address.kind.strategy.is_review();
+        if review.operation != Operation::Create || namespace.is_empty() || is_question {
             return Ok(());
         }
         let Some(kind) = api.kind(&NAMESPACES) else { return Ok(()) };

@@ -80,11 +80,11 @@ impl Faulty {
 impl Transport for Faulty {
     async fn call(&self, call: Call) -> Result<Reply, Status> {
         let is_write = !matches!(call.verb, Verb::Get | Verb::List);
-        if self.record.is_endless(self.part) {
-            std::future::pending::<()>().await;
-        }
         let object = object_of(&call);
         let name = format!("{:?} {} {object}", call.verb, call.target.resource.resource);
+        if self.record.is_endless(self.part, &name) {
+            std::future::pending::<()>().await;
+        }
         let is_pod_write = is_write && call.target.resource.resource == "pods" && self.part == "statefulset";
         let is_set_write =
             is_write && call.target.resource.resource == "statefulsets" && self.part == "statefulset";

@@ -59,7 +59,7 @@ impl Record {
 
     /// Counts a call of a part. True once so much has happened that no end is in sight, and then that is the
     /// rule that was broken.
-    pub(crate) fn is_endless(&self, part: &str) -> bool {
+    pub(crate) fn is_endless(&self, part: &str, call: &str) -> bool {
         let (lines, calls) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Some(Instant::now());
@@ -69,7 +69,9 @@ impl Record {
         };
         let is_endless = lines > LINES_MAX || calls > IDLE_CALLS_MAX;
         if is_endless && self.broken().is_none() {
-            self.broke(&format!("rule 7: {part} calls without end, or the parts write without end"));
+            self.broke(&format!(
+                "rule 7: {part} calls without end, or the parts write without end; the last call is {call}"
+            ));
         }
         is_endless
     }

@@ -83,6 +83,8 @@ struct Pods {
 #[derive(Clone)]
 struct PodState {
     uid: String,
+    /// The uid of who manages it; empty for an orphan.
+    owner: String,
     version: String,
     is_ready: bool,
     has_been_ready: bool,
@@ -246,8 +248,10 @@ impl State {
             let is_ready = pod::is_running_and_ready(pod);
             let was = before.filter(|before| before.uid == uid);
             let labels = pod.metadata.labels.as_ref();
+            let owner = meta::controller_of(&pod.metadata).map(|owner| owner.uid.clone());
             let state = PodState {
                 uid,
+                owner: owner.unwrap_or_default(),
                 version: labels.and_then(|labels| labels.get(VERSION)).cloned().unwrap_or_default(),
                 is_ready,
                 has_been_ready: is_ready || was.is_some_and(|was| was.has_been_ready),
@@ -350,7 +354,8 @@ fn may_go(state: &BTreeMap<i32, PodState>, spec: &Spec, ordinal: i32, pod: &PodS
         return true;
     }
     if ordinal >= spec.replicas {
-        return !spec.is_ordered || state.range(ordinal + 1..).next().is_none();
+        // A pod that is not the set's (an orphan on its way out) stands in nobody's way.
+        return !spec.is_ordered || state.range(ordinal + 1..).all(|(_, other)| other.owner != pod.owner);
     }
     let is_outdated = spec.is_rolling && pod.version != spec.version;
     // Below the partition a pod that never was ready goes back to the revision before.
