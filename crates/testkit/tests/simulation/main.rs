@@ -26,7 +26,7 @@ use faults::Lie;
 use simulation::{Broken, run};
 
 /// Seeds in a test run; `ORDINAL_SEEDS` asks for more.
-const SEEDS: u64 = 50;
+const SEEDS: u64 = 1_000;
 
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
