@@ -88,6 +88,9 @@ fn available(set: &StatefulSet, plan: &Plan, status: &StatefulSetStatus) -> Said
     let mut message = format!("{available} of {wanted} replicas are available");
     if holds && available < wanted {
         message = format!("{message}, as many as the update strategy asks for during the update");
+        if let Some(waiting) = plan.waiting_on.first() {
+            message = format!("{message}; waiting for {waiting}");
+        }
         return Said { kind: AVAILABLE, holds, reason: "MinimumReplicasAvailable", message };
     }
     let reason = match plan.waiting_on.first().filter(|_| !holds) {

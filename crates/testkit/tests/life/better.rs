@@ -16,12 +16,15 @@ fn a_broken_rollout_heals_when_the_template_does_and_conditions_tell_why_it_stoo
     let progressing = "{.status.conditions[?(@.type=='Progressing')].reason}";
     space.wait_value("statefulset/w", progressing, "ImagePullFailed");
     let said = space.value("statefulset/w", "{.status.conditions[?(@.type=='Available')].message}");
-    assert!(said.starts_with("1 of 2 replicas are available; waiting for pod w-1"), "{said}");
+    assert!(said.starts_with("1 of 2 replicas are available, as many as the update strategy"), "{said}");
+    assert!(said.contains("; waiting for pod w-1 to be ready"), "{said}");
     // Nobody deletes a pod: the corrected template alone heals it.
     space.run(&["patch", "statefulset", "w", "-p", &image("busybox")]);
     space.run(&["rollout", "status", "statefulset/w", "--timeout=60s"]);
     space.run(&["wait", "--for=condition=Available", "statefulset/w", "--timeout=30s"]);
     space.wait_value("statefulset/w", progressing, "Complete");
+    let told = ["get", "events", "--field-selector", "reason=ReplacedBroken", "-o", "name"];
+    space.wait("it is told", || !space.run(&told).is_empty());
 }
 
 #[test]
