@@ -14,7 +14,7 @@ use controllers::statefulset::plan::{Plan, plan};
 use controllers::statefulset::review::surroundings;
 use controllers::statefulset::view::{Event, View};
 use controllers::statefulset::waiting::WaitingOn;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event as CoreEvent, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -210,7 +210,8 @@ fn of_container(container: &ContainerStatus, now: Timestamp) -> String {
     };
     if let Some(waiting) = &state.waiting {
         let detail = detail(waiting.reason.as_deref(), waiting.message.as_deref());
-        return format!("  └ container {name} waits{restarts}{detail}\n");
+        let next = restarts_in(container, now).map(|wait| format!("    next: started again in {wait}\n"));
+        return format!("  └ container {name} waits{restarts}{detail}\n{}", next.unwrap_or_default());
     }
     if let Some(ended) = &state.terminated {
         if ended.exit_code == 0 {
@@ -222,6 +223,17 @@ fn of_container(container: &ContainerStatus, now: Timestamp) -> String {
     let started = state.running.as_ref().and_then(|running| running.started_at.as_ref());
     let started = started.map(|at| format!(" for {}", since(at.0, now))).unwrap_or_default();
     format!("  └ container {name} runs{started} and is not ready{restarts}\n")
+}
+
+/// How long it takes until a container that crashed is started again: its node counts the back-off that the
+/// message names from the moment it ended.
+fn restarts_in(container: &ContainerStatus, now: Timestamp) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let rest = waiting.message.as_deref()?.strip_prefix("back-off ")?;
+    let back_off: SignedDuration = rest.split_once(" restarting ")?.0.parse().ok()?;
+    let ended = container.last_state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?;
+    let wait = ended.0.checked_add(back_off).ok()?.duration_since(now).as_secs();
+    Some(if wait > 0 { duration::human(wait) } else { "a moment".to_owned() })
 }
 
 async fn of_claim(client: &Client, namespace: &str, name: &str, now: Timestamp) -> Result<String> {
@@ -284,6 +296,14 @@ mod tests {
         let waits =
             container(json!({ "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } }), 0);
         assert_eq!(of_container(&waits, now), "  └ container app waits: ImagePullBackOff: no such image\n");
+        let message = "back-off 1m20s restarting failed container=app pod=web-0_default(1)";
+        let mut crashed =
+            container(json!({ "waiting": { "reason": "CrashLoopBackOff", "message": message } }), 4);
+        crashed.last_state = serde_json::from_value(json!({
+            "terminated": { "exitCode": 1, "finishedAt": "2026-01-01T00:00:10Z" },
+        }))
+        .expect("is a state");
+        assert!(of_container(&crashed, now).ends_with("    next: started again in 30s\n"));
         let ended = container(json!({ "terminated": { "exitCode": 3, "reason": "Error" } }), 2);
         assert_eq!(
             of_container(&ended, now),
